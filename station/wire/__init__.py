@@ -1,10 +1,32 @@
 """Records ↔ the formats of ``docs/formats.md``. Nobody else spells a name that leaves the station.
 
-``track`` is the pose track, ``strides`` and ``messages`` are the MQTT payloads, ``topics`` their topics, ``commands``
-what the station is told, ``discovery`` how Home Assistant learns of it. ``station/schemas`` holds the JSON Schemas.
+``track`` is the pose track, ``strides`` and ``messages`` are the MQTT payloads, ``topics`` their topics, ``schemas``
+their JSON Schemas.
 """
 
-from station.wire.jsonio import dumps, loads
-from station.wire.track import TrackWriter, read_track
+from station.wire.jsonio import JsonObject, clean, dumps, loads
+from station.wire.messages import cue_json, health_json, live_json, session_json, state_json, status_json, wall_label
+from station.wire.schemas import schema
+from station.wire.strides import REPLAY, stride_from_json, stride_json
+from station.wire.track import TrackWriter, mount_from_json, read_track
 
-__all__ = ["TrackWriter", "dumps", "loads", "read_track"]
+__all__ = [
+    "REPLAY",
+    "JsonObject",
+    "TrackWriter",
+    "clean",
+    "cue_json",
+    "dumps",
+    "health_json",
+    "live_json",
+    "loads",
+    "mount_from_json",
+    "read_track",
+    "schema",
+    "session_json",
+    "state_json",
+    "status_json",
+    "stride_from_json",
+    "stride_json",
+    "wall_label",
+]
