@@ -1,4 +1,4 @@
-"""What every test may ask for: the measured fixtures, a browser, a broker. Nothing here stands in for the real thing."""
+"""What every test may ask for: the measured fixtures, a browser, a broker. Nothing stands in for the real thing."""
 
 from __future__ import annotations
 

@@ -1,0 +1,62 @@
+# Every target works from any folder: make -C PATH TARGET. What they run are scripts in deploy/ and programs in .venv/bin.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+.PHONY: help run setup setup-test setup-lab test test-slow lint format bench clip model lock clean
+
+STATION := .venv/bin/station
+PYTEST := .venv/bin/python -m pytest
+# Two workers suit the two-core machines this is tested on; PYTEST_ARGS goes to pytest, ARGS to the station.
+JOBS ?= 2
+
+help: ## this list
+	@echo 'Hipline station. Usual commands:'
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 20
+	@echo
+	@echo 'ARGS="…" goes to the station:  make run ARGS="--set camera.source=runner.mp4"'
+	@echo 'PYTEST_ARGS="…" goes to pytest:  make test PYTEST_ARGS="-k wire"'
+
+run: setup model ## install what is missing, then run the station: camera (or the bundled clip), broker, page
+	@exec $(STATION) run $(ARGS)
+
+setup: ## make .venv and install what the station needs
+	@deploy/setup run
+
+setup-test: ## the same for the tests: Chromium, pytest, ruff, mypy
+	@deploy/setup test
+
+setup-lab: ## the same for the workbench (PyTorch: large)
+	@deploy/setup lab
+
+model: setup ## build the quantized pose model, unless it is there
+	@deploy/model
+
+test: setup-test model ## everything that gates a change: ruff, mypy, then the test suite
+	@$(MAKE) lint
+	@$(PYTEST) -n $(JOBS) --dist loadfile $(PYTEST_ARGS)
+
+test-slow: setup-test model ## the slow tiers: model builds, whole recordings, virtual machines
+	@$(PYTEST) -m 'slow or virtual' --timeout 1800 $(PYTEST_ARGS)
+
+lint: setup-test ## ruff (rules and format) and mypy
+	@.venv/bin/ruff check
+	@.venv/bin/ruff format --check
+	@.venv/bin/mypy
+
+format: setup-test ## let ruff mend what it can
+	@.venv/bin/ruff check --fix-only
+	@.venv/bin/ruff format
+
+bench: setup model ## how fast this machine runs the models
+	@$(STATION) bench latency $(ARGS)
+
+clip: setup-lab ## render the bundled clip again (workbench)
+	@.venv/bin/python -m station.lab clip $(ARGS)
+
+lock: setup-test ## write locks/ anew (ARGS=--upgrade: newest versions)
+	@deploy/lock $(ARGS)
+
+clean: ## remove .venv and every cache in this folder; built models stay in ~/.cache/hipline
+	@rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist ./*.egg-info
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
