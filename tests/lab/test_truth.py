@@ -16,7 +16,7 @@ CONTACT_S = 0.27
 def swaying_runner(strides: int = 26, drift_mps: float = 0.0, cross_m: float = 0.0) -> Trial:
     """Sines of the stride: left contact at phase 0, right at 0.5, pelvis lowest 0.15 s after each contact.
 
-    Obliquity 1° − 4°·sin(2π·phase) around 1° (the left stance drops), rotation 6°·cos, sway 10 mm, rise 30 mm, hips 0.2 m apart.
+    Obliquity 1° less 4°·sin of the phase: the left stance drops. Rotation 6°·cos, sway 10 mm, rise 30 mm, hips 0.2 m.
     """
     t_s = np.arange(0.0, (strides + 0.5) / HZ, 1 / 200)
     phase = 2 * np.pi * HZ * t_s
@@ -64,7 +64,7 @@ def test_times_by_hand(pooled: dict[str, float]) -> None:
 
 
 def test_drop_by_hand(pooled: dict[str, float]) -> None:
-    """Obliquity 1 − 4 sin: left drop −1 + 4 sin, level −1 → peak 4 above level; at left contact 0 above it."""
+    """The left drop is 4·sin around its level: its peak is 4 above the level, and 4 above the drop at contact."""
     assert pooled["pelvic_drop_peak_left_deg"] == pytest.approx(4, abs=0.01)
     assert pooled["pelvic_drop_peak_right_deg"] == pytest.approx(4, abs=0.01)
     assert pooled["pelvic_drop_left_deg"] == pytest.approx(4, abs=0.01)
@@ -130,8 +130,8 @@ def test_strides_need_all_four_events() -> None:
 
 
 def test_walking_offs_lie_beyond_the_stride() -> None:
-    contact = np.arange(4) * 1.0
-    events = {
+    contact: Floats = np.arange(4) * np.float64(1.0)
+    events: dict[str, Floats] = {
         "left_contact_s": contact,
         "left_off_s": contact + 0.6,
         "right_contact_s": contact + 0.5,
