@@ -1,0 +1,120 @@
+"""Which models the station has: where each file comes from, what is done with it, and the hash of the result."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from station.errors import ModelError
+
+NPM_PACKAGE = "@mediapipe/pose@0.5.1675469404"
+PYPI_PACKAGE = "mediapipe==0.10.21"
+#: The wheel is taken for its models alone, so any machine can take this one.
+PYPI_TARGET = ("--python-version", "3.11", "--platform", "manylinux_2_28_x86_64", "--platform", "manylinux_2_17_x86_64")
+
+Origin = Literal["npm", "pypi"]
+
+
+@dataclass(frozen=True, slots=True)
+class Shipped:
+    """A model file as its authors ship it: for each package its path there and its sha256."""
+
+    file: str
+    places: Mapping[Origin, tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How one model is made: folded, pruned to ``outputs``, and mixed int8 with ``ranges`` unless that is ``None``.
+
+    ``sha256`` is that of the result, the same on every machine and for every package the file came from.
+    """
+
+    name: str
+    file: str
+    shipped: Shipped
+    outputs: tuple[str, ...]
+    sha256: str
+    ranges: str | None = None
+
+
+_LITE = Shipped(
+    "pose_landmark_lite.tflite",
+    {"npm": ("package/pose_landmark_lite.tflite", "f17bfbecadb61c3be1baa8b8d851cc6619c870a87167b32848ad20db306b9d61")},
+)
+_FULL_SHA256 = "e9a5c5cb17f736fafd4c2ec1da3b3d331d6edbe8a0d32395855aeb2cdfd64b9f"
+_FULL = Shipped(
+    "pose_landmark_full.tflite",
+    {
+        "npm": ("package/pose_landmark_full.tflite", _FULL_SHA256),
+        "pypi": ("mediapipe/modules/pose_landmark/pose_landmark_full.tflite", _FULL_SHA256),
+    },
+)
+_DETECTOR = Shipped(
+    "pose_detection.tflite",
+    {
+        # The npm package carries the detector under the name of a resource bundle, but it is the bare model.
+        "npm": (
+            "package/pose_solution_packed_assets.data",
+            "a63c614bef30d35947f13be361820b1e4e3bec9cfeebf4d11216a18373108e85",
+        ),
+        "pypi": (
+            "mediapipe/modules/pose_detection/pose_detection.tflite",
+            "9ba9dd3d42efaaba86b4ff0122b06f29c4122e756b329d89dca1e297fd8f866c",
+        ),
+    },
+)
+_POINTS_AND_PRESENCE = ("Identity", "Identity_1")  # not the segmentation, the heatmaps and the world points
+_BOXES_AND_SCORES = ("Identity", "Identity_1")
+
+RECIPES: Mapping[str, Recipe] = {
+    recipe.name: recipe
+    for recipe in (
+        Recipe(
+            "detector", "pose_detector_float.tflite", _DETECTOR, _BOXES_AND_SCORES,
+            "f0b5b5ffc7772a322f0dcfc8406ec19421d81859bf2cbc9403da838871fbf47c",
+        ),
+        Recipe(
+            "lite", "pose_lite_int8.tflite", _LITE, _POINTS_AND_PRESENCE,
+            "LITE_INT8_SHA",
+            ranges="ranges_lite.json",
+        ),
+        Recipe(
+            "full", "pose_full_int8.tflite", _FULL, _POINTS_AND_PRESENCE,
+            "FULL_INT8_SHA",
+            ranges="ranges_full.json",
+        ),
+        Recipe(
+            "lite-float", "pose_lite_float.tflite", _LITE, _POINTS_AND_PRESENCE,
+            "ca914d24a6461bd72fcd94b63ad59dfbe31171edf7d0994812f9b730ac0476c7",
+        ),
+        Recipe(
+            "full-float", "pose_full_float.tflite", _FULL, _POINTS_AND_PRESENCE,
+            "513b0ae55b6b6c06e91a3650b8e5eafcd95ffc13cb5ee23dcebe56328bae7106",
+        ),
+    )
+}  # fmt: skip
+
+#: Landmark models by the name the configuration uses; each needs the detector too.
+LANDMARK_MODELS = ("lite", "full", "lite-float", "full-float")
+
+
+def models_folder() -> Path:
+    """Where built models are: ``$HIPLINE_MODELS``, else the user's cache."""
+    if chosen := os.environ.get("HIPLINE_MODELS"):
+        return Path(chosen)
+    cache = os.environ.get("XDG_CACHE_HOME")
+    return (Path(cache) if cache else Path.home() / ".cache") / "hipline" / "models"
+
+
+def built_model(name: str, folder: Path | None = None) -> tuple[Path, str]:
+    """Path and sha256 of a built model, ready for :class:`station.inference.Model`.
+
+    Raises :class:`ModelError` for an unknown name; whether the file is there and right is seen when it is loaded.
+    """
+    if name not in RECIPES:
+        raise ModelError(f"{name}: no such pose model; choose one of {', '.join(LANDMARK_MODELS)}")
+    return (folder or models_folder()) / RECIPES[name].file, RECIPES[name].sha256
