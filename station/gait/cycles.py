@@ -1,0 +1,229 @@
+"""From anchors to strides: the cycle between two anchors, its phase, its events, and whether it may be trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from station.gait.events import FootEvents, locate
+from station.gait.feet import COLUMNS, EVENT_JITTER_S, EVENT_WINDOW_S, FeetModel, foot_heights_m
+from station.gait.recent import FEET, LEFT_HIP, RIGHT_HIP, Recent
+from station.types import Floats, GaitEvent, Reason, Side
+
+#: A stride outside these bounds is not one of running or walking [s].
+STRIDE_S = (0.4, 1.5)
+#: A stride that differs by more than this from the runner's present rhythm is a stumble [share].
+RHYTHM_TOLERANCE = 0.18
+#: Two strides in a row off the rhythm by this much, to the same side, are a new speed [share].
+SPEED_CHANGE = 0.035
+#: Frames of the feet may be missing for this long [s]; a longer gap rejects the stride.
+BRIDGED_GAP_S = 0.15
+#: Cycles the feet model needs before it can tell events.
+WARM_UP_CYCLES = 2
+#: How far beyond the closing anchor the frames of a cycle must reach, in cycles.
+LOOK_AHEAD = 0.25
+#: A foot that misses its curve by more than this around an event did not do what the model says [m].
+MAX_EVENT_MISFIT_M = 0.06
+#: Ankle travel sideways, in leg lengths, beyond which the camera does not stand behind the runner.
+REAR_VIEW_TRAVEL = 0.45
+
+
+@dataclass(slots=True)
+class Cycle:
+    """One cycle between anchors and what was found out about it; the stride runs from ``left_contact_s`` to ``end_s``."""
+
+    start_anchor_s: float
+    middle_anchor_s: float
+    end_anchor_s: float
+    reasons: list[Reason] = field(default_factory=list)
+    rows: slice = field(default_factory=lambda: slice(0, 0))
+    events: dict[str, GaitEvent] = field(default_factory=dict)
+    start_s: float = np.nan
+    end_s: float = np.nan
+    rear_view: bool = True
+    new_speed: bool = False
+
+    @property
+    def period_s(self) -> float:
+        """Time between the closing anchors."""
+        return self.end_anchor_s - self.start_anchor_s
+
+
+class CycleReader:
+    """Turns the frames of one cycle into events, one slice of work per call of the iterator it returns."""
+
+    def __init__(self, recent: Recent) -> None:
+        self._recent = recent
+        self.feet = FeetModel()
+        self._periods: list[float] = []
+        self._last_anchor_s = np.nan
+        self._last_contact: GaitEvent | None = None
+        self.footing: dict[Side, FootEvents] = {}
+
+    def reset(self) -> None:
+        """Forget the runner."""
+        self.feet.reset()
+        self._periods.clear()
+        self.break_off()
+
+    def break_off(self) -> None:
+        """The chain of strides is broken; the runner's curves are kept."""
+        self._last_anchor_s = np.nan
+        self._last_contact = None
+
+    # -- the work on one cycle, in slices --------------------------------------------------------------------------
+
+    def read(self, cycle: Cycle) -> Iterator[None]:
+        """Fill in ``cycle``. Each ``next`` does a bounded slice of the work."""
+        if self._last_anchor_s != self._last_anchor_s or abs(self._last_anchor_s - cycle.start_anchor_s) > 0.1:
+            self.break_off()
+        else:
+            cycle.start_anchor_s = self._last_anchor_s
+        self._judge_rhythm(cycle)
+        if not cycle.reasons:
+            self._judge_frames(cycle)
+        yield
+        if cycle.reasons:
+            self.break_off()
+            return
+        self._refine_end(cycle)
+        yield
+        self._learn(cycle)
+        yield
+        self.feet.solve()
+        yield
+        if self.feet.cycles < WARM_UP_CYCLES:
+            cycle.reasons.append(Reason.WARMING_UP)
+            return
+        self.footing = {side: locate(self._fit(), side, cycle.period_s) for side in ("left", "right")}
+        yield
+        yield from self._time_events(cycle)
+
+    def _fit(self):  # type: ignore[no-untyped-def]
+        assert self.feet.fit is not None
+        return self.feet.fit
+
+    def _judge_rhythm(self, cycle: Cycle) -> None:
+        period = cycle.period_s
+        first_half = (cycle.middle_anchor_s - cycle.start_anchor_s) / period
+        if not STRIDE_S[0] <= period <= STRIDE_S[1] or not 0.3 <= first_half <= 0.7:
+            cycle.reasons.append(Reason.IMPLAUSIBLE_DURATION)
+            return
+        if self._periods:
+            rhythm = float(np.median(self._periods))
+            off = period / rhythm - 1.0
+            last_off = self._periods[-1] / rhythm - 1.0
+            if abs(off) > RHYTHM_TOLERANCE:
+                cycle.reasons.append(Reason.IMPLAUSIBLE_DURATION)
+            elif min(abs(off), abs(last_off)) > SPEED_CHANGE and off * last_off > 0 and len(self._periods) > 2:
+                cycle.new_speed = True
+        self._periods.append(period)
+        del self._periods[:-20]
+        if cycle.new_speed or len(cycle.reasons) and self._stumbled_twice():
+            self._periods = self._periods[-2:]
+            self.feet.forget_all_but(1)
+
+    def _stumbled_twice(self) -> bool:
+        if len(self._periods) < 3:
+            return False
+        a, b = self._periods[-2:]
+        return abs(a / b - 1) < RHYTHM_TOLERANCE / 2
+
+    def _judge_frames(self, cycle: Cycle) -> None:
+        recent = self._recent
+        rows = recent.between(cycle.start_anchor_s, cycle.end_anchor_s)
+        cycle.rows = rows
+        rays, t_s = recent.rays(rows), recent.t_s(rows)
+        feet = rays[:, FEET["left"][:2] + FEET["right"][:2], 1]
+        seen = np.isfinite(feet[:, :2]).any(axis=1) & np.isfinite(feet[:, 2:]).any(axis=1)
+        times = np.concatenate(([cycle.start_anchor_s], t_s[seen], [cycle.end_anchor_s]))
+        if np.diff(times).max() > BRIDGED_GAP_S:
+            cycle.reasons.append(Reason.GAP)
+            return
+        hips = rays[:, RIGHT_HIP, 0] - rays[:, LEFT_HIP, 0]
+        middle = (rays[:, RIGHT_HIP, 0] + rays[:, LEFT_HIP, 0]) / 2
+        travel = np.nanmax([_travel(rays[:, FEET[side][1], 0] - middle) for side in ("left", "right")])
+        cycle.rear_view = not travel / np.nanmedian(recent.leg_ray(rows)) > REAR_VIEW_TRAVEL
+        if cycle.rear_view and np.nanmean(hips < 0) > 0.3:
+            cycle.reasons.append(Reason.SWAPPED_SIDES)
+
+    def _heights(self, rows: slice) -> Floats:
+        return foot_heights_m(self._recent.rays(rows), self._recent.leg_ray(rows))
+
+    def _refine_end(self, cycle: Cycle) -> None:
+        """Lock the closing anchor to the model: the crossing itself carries the noise of few frames."""
+        if self.feet.fit is None:
+            return
+        period = cycle.period_s
+        rows = self._recent.between(cycle.end_anchor_s - 0.2 * period, cycle.end_anchor_s + LOOK_AHEAD * period)
+        phase = (self._recent.t_s(rows) - cycle.end_anchor_s) / period
+        late, _ = self.feet.shift(phase, self._heights(rows), period, COLUMNS["left"] + COLUMNS["right"], 0.02)
+        cycle.end_anchor_s += float(np.clip(late, -0.05, 0.05))
+
+    def _learn(self, cycle: Cycle) -> None:
+        rows = self._recent.between(cycle.start_anchor_s, cycle.end_anchor_s)
+        phase = (self._recent.t_s(rows) - cycle.start_anchor_s) / cycle.period_s
+        self.feet.add(phase, self._heights(rows))
+        self._last_anchor_s = cycle.end_anchor_s
+
+    # -- events ----------------------------------------------------------------------------------------------------
+
+    def _time_events(self, cycle: Cycle) -> Iterator[None]:
+        left, right = self.footing["left"], self.footing["right"]
+        first = self._last_contact or self._event(cycle, "contact", "left", left.contact)
+        wanted = (
+            ("left_off", "off", "left", left.off),
+            ("right_contact", "contact", "right", right.contact),
+            ("right_off", "off", "right", right.off),
+            ("end", "contact", "left", left.contact + 1.0),
+        )
+        if first is not None:
+            cycle.events["left_contact"] = first
+        yield
+        for name, kind, side, phase in wanted:
+            event = self._event(cycle, kind, side, phase)  # type: ignore[arg-type]
+            if event is not None:
+                cycle.events[name] = event
+            yield
+        self._last_contact = cycle.events.get("end")
+        if len(cycle.events) < 5:
+            cycle.reasons.append(Reason.IMPLAUSIBLE_DURATION)
+            self._last_contact = None
+            return
+        cycle.start_s, cycle.end_s = cycle.events["left_contact"].t_s, cycle.events["end"].t_s
+        self._judge_gait(cycle)
+
+    def _event(self, cycle: Cycle, kind, side: Side, phase: float) -> GaitEvent | None:  # type: ignore[no-untyped-def]
+        period = cycle.period_s
+        t_s = cycle.start_anchor_s + phase * period
+        rows = self._recent.between(t_s - EVENT_WINDOW_S[0], t_s + EVENT_WINDOW_S[1])
+        if rows.stop - rows.start < 2:
+            return None
+        heights = self._heights(rows)
+        phases = (self._recent.t_s(rows) - cycle.start_anchor_s) / period
+        late, sd = self.feet.shift(phases, heights, period, COLUMNS[side], EVENT_JITTER_S)
+        late = float(np.clip(late, -0.03, 0.03))
+        misfit = self.feet.misfit_m(phases - late / period, heights)[:, COLUMNS[side]]
+        if not np.nanmedian(np.abs(misfit)) < MAX_EVENT_MISFIT_M:
+            return None
+        return GaitEvent(kind, side, t_s + late, sd)
+
+    def _judge_gait(self, cycle: Cycle) -> None:
+        at = {name: event.t_s for name, event in cycle.events.items()}
+        order = [at["left_contact"], at["left_off"], at["right_contact"], at["right_off"], at["end"]]
+        contact_s = (order[1] - order[0] + order[3] - order[2]) / 2
+        if contact_s > 0.5 * (order[4] - order[0]):
+            cycle.reasons.append(Reason.WALKING)
+        elif any(b <= a for a, b in zip(order, order[1:], strict=False)):
+            cycle.reasons.append(Reason.IMPLAUSIBLE_DURATION)
+
+
+def _travel(x: Floats) -> float:
+    """Range of a coordinate without its outermost tenths; NaN where it was never seen."""
+    x = x[np.isfinite(x)]
+    if len(x) < 5:
+        return float("nan")
+    low, high = np.percentile(x, (5, 95))
+    return float(high - low)

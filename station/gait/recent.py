@@ -1,0 +1,116 @@
+"""The last seconds of the run: rays, scale and pelvis samples of every frame, in contiguous arrays."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from station.geometry import RayCaster
+from station.types import KEYPOINT_INDEX, KEYPOINTS, Floats, PelvisSample, Pose
+
+LEFT_HIP, RIGHT_HIP = KEYPOINT_INDEX["left_hip"], KEYPOINT_INDEX["right_hip"]
+FEET = {
+    side: [KEYPOINT_INDEX[f"{side}_{joint}"] for joint in ("heel", "ankle", "toe")] for side in ("left", "right")
+}  # fmt: skip
+#: Height of the hip centres above the ankles in upright stance, as the unit of the gait room where nothing is calibrated [m].
+NOMINAL_LEG_M = 0.80
+#: Time constant with which the apparent size of the runner is followed [s].
+SCALE_TAU_S = 1.5
+MIN_SCORE = 0.2
+
+
+class Recent:
+    """A window of frames that slides by copying: appending is O(1) amortised, and any slice is a view.
+
+    ``rays`` (n, 12, 2), ``t_s`` (n,), ``hip_ray`` (n,) slow apparent hip width, ``leg_ray`` (n,) slow apparent leg length,
+    ``pelvis`` (n, 6) obliquity, rotation, tilt and their sd in degrees.
+    """
+
+    def __init__(self, caster: RayCaster, capacity: int = 1024) -> None:
+        self._caster = caster
+        self._capacity = capacity
+        self._t = np.zeros(2 * capacity)
+        self._rays = np.full((2 * capacity, len(KEYPOINTS), 2), np.nan)
+        self._scale = np.full((2 * capacity, 2), np.nan)
+        self._pelvis = np.full((2 * capacity, 6), np.nan)
+        self.first = 0
+        self.end = 0
+        self._seen = 0
+        self._last_t = 0.0
+
+    def clear_scale(self) -> None:
+        """Another runner: the apparent size starts anew."""
+        self._seen = 0
+
+    def append(self, t_s: float, pose: Pose, pelvis: PelvisSample | None) -> None:
+        """One frame; keypoints below the minimum score count as not seen."""
+        if self.end == 2 * self._capacity:
+            keep = slice(self._capacity, 2 * self._capacity)
+            for store in (self._t, self._rays, self._scale, self._pelvis):
+                store[: self._capacity] = store[keep]
+            self.end = self._capacity
+        row = self.end
+        rays = self._caster.rays(pose.xy_px)
+        rays[pose.score < MIN_SCORE] = np.nan
+        self._t[row] = t_s
+        self._rays[row] = rays
+        self._scale[row] = self._follow_scale(t_s, rays, row)
+        if pelvis is None:
+            self._pelvis[row] = np.nan
+        else:
+            self._pelvis[row] = (
+                pelvis.obliquity_deg,
+                pelvis.rotation_deg,
+                pelvis.tilt_deg,
+                pelvis.sd_obliquity_deg,
+                pelvis.sd_rotation_deg,
+                pelvis.sd_tilt_deg,
+            )
+        self.end = row + 1
+        self._last_t = t_s
+
+    def _follow_scale(self, t_s: float, rays: Floats, row: int) -> Floats:
+        hips = rays[[LEFT_HIP, RIGHT_HIP]]
+        hip = float(np.hypot(hips[1, 0] - hips[0, 0], hips[1, 1] - hips[0, 1]))
+        ankles = rays[[FEET["left"][1], FEET["right"][1]], 1]
+        leg = float((hips[0, 1] + hips[1, 1]) / 2 - min(ankles[0], ankles[1]))
+        now = np.array((hip, leg))
+        if self._seen == 0:
+            self._seen = 1 if np.isfinite(now).all() else 0
+            return now
+        before = self._scale[row - 1]
+        step = max((t_s - self._last_t) / SCALE_TAU_S, 1.0 / (self._seen + 1.0))
+        self._seen += 1
+        return np.where(np.isfinite(now), before + min(step, 1.0) * (now - before), before)
+
+    # -- views -----------------------------------------------------------------------------------------------------
+
+    def between(self, start_s: float, end_s: float) -> slice:
+        """Rows with start_s ≤ t < end_s."""
+        low = max(self.end - self._capacity, 0)
+        window = self._t[low : self.end]
+        a, b = np.searchsorted(window, (start_s, end_s))
+        return slice(low + int(a), low + int(b))
+
+    def t_s(self, rows: slice) -> Floats:
+        """Times of these rows."""
+        return self._t[rows]
+
+    def rays(self, rows: slice) -> Floats:
+        """Rays (n, 12, 2) of these rows."""
+        return self._rays[rows]
+
+    def hip_ray(self, rows: slice) -> Floats:
+        """Slow apparent hip width of these rows."""
+        return self._scale[rows, 0]
+
+    def leg_ray(self, rows: slice) -> Floats:
+        """Slow apparent leg length of these rows."""
+        return self._scale[rows, 1]
+
+    def pelvis(self, rows: slice) -> Floats:
+        """(n, 6): obliquity, rotation, tilt, and their sd."""
+        return self._pelvis[rows]
+
+    def newest(self) -> tuple[Floats, Floats]:
+        """Rays (12, 2) and (hip width, leg length) of the newest frame."""
+        return self._rays[self.end - 1], self._scale[self.end - 1]

@@ -1,0 +1,160 @@
+"""A stride and the pooled curves → every metric of ``docs/metrics.md``, with its confidence."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from station.gait.cycles import Cycle
+from station.gait.recent import Recent
+from station.geometry import RayCaster
+from station.harmonics import Fit, HarmonicPool, basis, huber_weights
+from station.metrics import readings
+from station.metrics.channels import AMPLITUDE, HARMONICS, STRIDE_SD, Channel, channels, hip_width_m, weights
+from station.metrics.curves import Curves
+from station.metrics.table import METRICS, Zone, bands
+from station.metrics.timing import Timing, pooled_timing, stride_timing
+from station.types import Floats, Metric, Reason, Stride, StrideMetrics
+
+#: Strides pooled into ``value``.
+WINDOW = 20
+#: Harmonics of one stride's own deviation from the pooled curve.
+DEVIATION_HARMONICS = 3
+
+
+class StrideMeter:
+    """Keeps the pooled curves of one runner and reads the metrics of each stride off them."""
+
+    def __init__(self, recent: Recent, caster: RayCaster, profile: str | None = None) -> None:
+        self._recent = recent
+        self._caster = caster
+        self._pool = HarmonicPool(AMPLITUDE, HARMONICS, WINDOW)
+        self._bands = bands(profile)
+        self.reset()
+
+    def reset(self) -> None:
+        """Another runner, or a break too long to bridge."""
+        self._pool.reset()
+        self._fit: Fit | None = None
+        self._timing: deque[Timing] = deque(maxlen=WINDOW)
+        self._zones: dict[str, Zone] = {}
+        self._hip_rays: deque[float] = deque(maxlen=400)
+        self._seq = 0
+        self.level_deg: float | None = None
+        self.tilt_level_deg: float | None = None
+        self.curves: Curves | None = None
+
+    def forget_all_but(self, newest: int) -> None:
+        """The runner changed speed: older strides no longer speak."""
+        self._pool.forget_all_but(newest)
+        while len(self._timing) > newest:
+            self._timing.popleft()
+
+    def break_off(self) -> None:
+        """The chain of strides is broken: the next one has no neighbour."""
+
+    def _number(self) -> int:
+        self._seq += 1
+        return self._seq
+
+    # -- rejected strides ------------------------------------------------------------------------------------------
+
+    def rejected(self, cycle: Cycle) -> StrideMetrics:
+        """A stride that is published without values."""
+        stride = self._stride(cycle)
+        reasons = tuple(dict.fromkeys(str(reason) for reason in cycle.reasons))
+        empty = Metric(reason=reasons[0])
+        return StrideMetrics(stride, "rejected", reasons, dict.fromkeys(METRICS, empty))
+
+    def _stride(self, cycle: Cycle) -> Stride:
+        at = {name: event.t_s for name, event in cycle.events.items()}
+        start = at.get("left_contact", cycle.start_anchor_s)
+        end = at.get("end", cycle.end_anchor_s)
+        return Stride(
+            self._number(),
+            start,
+            end,
+            at.get("left_contact"),
+            at.get("left_off"),
+            at.get("right_contact"),
+            at.get("right_off"),
+        )
+
+    # -- accepted strides ------------------------------------------------------------------------------------------
+
+    def measure(self, cycle: Cycle, source: str | None) -> Iterator[StrideMetrics | None]:
+        """Slices of work; the last one yields the result."""
+        recent = self._recent
+        rows = recent.between(cycle.start_s, cycle.end_s)
+        self._hip_rays.append(float(np.nanmean(recent.hip_ray(rows))))
+        width = hip_width_m(float(np.mean(self._hip_rays)), self._caster)
+        values = channels(recent, rows, self._caster, width)
+        phase = (recent.t_s(rows) - cycle.start_s) / (cycle.end_s - cycle.start_s)
+        regressors = basis(phase, HARMONICS)
+        yield None
+        weight = weights(recent, rows)
+        if self._fit is not None:
+            residual = values - regressors @ self._fit.coef.T
+            _take_drift_out(values, residual, phase)
+            weight *= huber_weights(residual * np.sqrt(weight), self._fit.sigma * 1.2)
+        self._pool.add(regressors, values, weight)
+        yield None
+        fit = self._fit = self._pool.solve()
+        yield None
+        timing = stride_timing(cycle)
+        self._timing.append(timing)
+        self.curves = pooled = Curves(fit.coef)
+        own = Curves(self._own_coef(fit, regressors, values, weight))
+        yield None
+        context = readings.Context(self._caster, width, cycle, self.level_deg, self.tilt_level_deg, source)
+        now = readings.read_all(own, context, timing)
+        yield None
+        value = readings.read_all(pooled, context, pooled_timing(self._timing))
+        yield None
+        metrics = readings.combine(value, now, fit, context, self._timing)
+        yield StrideMetrics(self._stride(cycle), "ok", (), metrics, self._zone(metrics))
+
+    def _own_coef(self, fit: Fit, regressors: Floats, values: Floats, weight: Floats) -> Floats:
+        """Coefficients of this stride alone: the pooled curve plus a smooth deviation."""
+        size = 1 + 2 * DEVIATION_HARMONICS
+        few = regressors[:, :size]
+        residual = values - regressors @ fit.coef.T
+        w = np.where(np.isfinite(residual), weight, 0.0)
+        residual = np.where(np.isfinite(residual), residual, 0.0)
+        gram = np.matmul((w.T[:, :, None] * few).transpose(0, 2, 1), few)
+        order = np.concatenate(([1.0], np.repeat(np.arange(1, DEVIATION_HARMONICS + 1), 2)))
+        sigma = np.where(np.isfinite(fit.sigma), fit.sigma, 1.0)
+        diagonal = np.arange(size)
+        gram[:, diagonal, diagonal] += ((sigma / STRIDE_SD)[:, None] * order) ** 2
+        deviation = np.linalg.solve(gram, ((w * residual).T @ few)[:, :, None])[:, :, 0]
+        coef = fit.coef.copy()
+        coef[:, :size] += deviation
+        return coef
+
+    def _zone(self, metrics: Mapping[str, Metric]) -> dict[str, Zone]:
+        zones: dict[str, Zone] = {}
+        for name, band in self._bands.items():
+            metric = metrics[name]
+            if metric.value is not None and metric.ci95 is not None:
+                zones[name] = band.zone(metric.value, metric.ci95, self._zones.get(name, "green"))
+        self._zones.update(zones)
+        return zones
+
+
+def _take_drift_out(values: Floats, residual: Floats, phase: Floats) -> None:
+    """Remove what drifts through the stride (the runner wanders over the belt) from the pelvis's place, in both arrays."""
+    centred = phase - phase.mean()
+    for channel in (Channel.PELVIS_SIDE, Channel.PELVIS_UP):
+        known = np.isfinite(residual[:, channel])
+        if known.sum() < 8:
+            continue
+        x, y = centred[known], residual[known, channel]
+        slope = float(x @ y / (x @ x))
+        drift = slope * centred + y.mean()
+        values[:, channel] -= drift
+        residual[:, channel] -= drift
+
+
+__all__ = ["WINDOW", "StrideMeter", "Reason"]

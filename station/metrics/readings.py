@@ -1,0 +1,381 @@
+"""Which number of the curves is which metric: the definitions of ``docs/metrics.md``, and their intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from station.gait.cycles import Cycle
+from station.geometry import RayCaster
+from station.harmonics import Fit, slope_basis, variance
+from station.metrics.channels import HARMONICS, Channel
+from station.metrics.curves import Curves, Reading, difference
+from station.metrics.table import (
+    ANGLES_3D,
+    BANDS,
+    FRONTAL,
+    LENGTHS,
+    METRICS,
+    PELVIC,
+    PER_SIDE_TIMING,
+)
+from station.metrics.timing import Timing, variation_pct
+from station.types import Floats, Metric, Reason
+
+#: Error of the contact and off instants that pooling does not mend: it differs from runner to runner [s].
+CONTACT_BIAS_S = 0.008
+OFF_BIAS_S = 0.010
+#: Systematic error that remains in each reading whatever the number of frames: perspective, landmarks, truncation.
+FLOOR: Mapping[str, float] = {
+    "pelvic_drop_peak_left_deg": 0.10, "pelvic_drop_peak_right_deg": 0.10,
+    "pelvic_drop_left_deg": 0.12, "pelvic_drop_right_deg": 0.12,
+    "pelvic_drop_difference_deg": 0.10, "obliquity_range_deg": 0.15,
+    "rotation_range_deg": 0.2, "tilt_mean_deg": 0.3, "tilt_range_deg": 0.2,
+    "sway_hw": 0.01, "sway_mm": 1.0, "vertical_oscillation_hw": 0.01, "vertical_oscillation_mm": 1.2,
+    "step_width_hw": 0.02, "step_width_mm": 2.5,
+    "hip_adduction_left_deg": 0.5, "hip_adduction_right_deg": 0.5,
+    "knee_gap_left_hw": 0.03, "knee_gap_right_hw": 0.03,
+    "trunk_lean_left_deg": 0.15, "trunk_lean_right_deg": 0.15,
+    "heel_whip_left_deg": 3.0, "heel_whip_right_deg": 3.0,
+}  # fmt: skip
+#: Channel whose noise governs a metric, and so its statistical error where the gradient is not of one channel.
+CHANNELS: Mapping[str, tuple[Channel, ...]] = {
+    **dict.fromkeys(PELVIC, (Channel.OBLIQUITY,)),
+    "rotation_range_deg": (Channel.ROTATION,),
+    "tilt_mean_deg": (Channel.TILT,),
+    "tilt_range_deg": (Channel.TILT,),
+    "sway": (Channel.PELVIS_SIDE,),
+    "vertical_oscillation": (Channel.PELVIS_UP,),
+    "step_width": (Channel.HEEL_LEFT, Channel.HEEL_RIGHT),
+    "hip_adduction_left_deg": (Channel.THIGH_LEFT, Channel.OBLIQUITY),
+    "hip_adduction_right_deg": (Channel.THIGH_RIGHT, Channel.OBLIQUITY),
+    "knee_gap_left_hw": (Channel.KNEE_GAP,),
+    "knee_gap_right_hw": (Channel.KNEE_GAP,),
+    "trunk_lean_left_deg": (Channel.TRUNK,),
+    "trunk_lean_right_deg": (Channel.TRUNK,),
+    "heel_whip_left_deg": (Channel.FOOT_LEFT,),
+    "heel_whip_right_deg": (Channel.FOOT_RIGHT,),
+}
+#: Why a channel can be empty.
+MISSING: Mapping[Channel, Reason] = {
+    Channel.OBLIQUITY: Reason.WAIST_HIDDEN,
+    Channel.ROTATION: Reason.NOT_ESTIMATED,
+    Channel.TILT: Reason.NOT_ESTIMATED,
+    Channel.PELVIS_UP: Reason.HIPS_NOT_SEEN,
+    Channel.PELVIS_SIDE: Reason.HIPS_NOT_SEEN,
+    Channel.THIGH_LEFT: Reason.KNEES_NOT_SEEN,
+    Channel.THIGH_RIGHT: Reason.KNEES_NOT_SEEN,
+    Channel.KNEE_GAP: Reason.KNEES_NOT_SEEN,
+    Channel.HEEL_LEFT: Reason.FEET_NOT_SEEN,
+    Channel.HEEL_RIGHT: Reason.FEET_NOT_SEEN,
+    Channel.TRUNK: Reason.SHOULDERS_NOT_SEEN,
+    Channel.FOOT_LEFT: Reason.FEET_NOT_SEEN,
+    Channel.FOOT_RIGHT: Reason.FEET_NOT_SEEN,
+}
+#: Hips in place of a pelvis estimator: their noise is the pixels', their meaning less sure.
+HIPS_WIDENING = 1.3
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What the definitions need beside the curves."""
+
+    caster: RayCaster
+    hip_width_m: float
+    cycle: Cycle
+    level_deg: float | None
+    tilt_level_deg: float | None
+    source: str | None
+
+
+class Reader:
+    """Reads every metric of one set of curves; names without a number are left out."""
+
+    def __init__(self, curves: Curves, context: Context, timing: Timing) -> None:
+        self.curves = curves
+        self.context = context
+        self.timing = timing
+        period = timing.stride
+        self.contact = {"left": 0.0, "right": timing.step_left / period}
+        self.off = {
+            "left": timing.contact_left / period,
+            "right": (timing.step_left + timing.contact_right) / period,
+        }
+        self.out: dict[str, Reading] = {}
+
+    def known(self, *wanted: Channel) -> bool:
+        """Whether all these channels have curves."""
+        return all(np.isfinite(self.curves.coef[channel, 0]) for channel in wanted)
+
+    def read(self) -> dict[str, Reading]:
+        """All metrics."""
+        self._times()
+        if self.known(Channel.OBLIQUITY):
+            self._pelvic_drop()
+        if self.known(Channel.ROTATION):
+            self.out["rotation_range_deg"] = self.curves.range(Channel.ROTATION)
+        if self.known(Channel.TILT):
+            self._tilt()
+        if self.known(Channel.PELVIS_UP):
+            self._travel()
+            middle = {side: self._mid_stance(side) for side in ("left", "right")}
+            self._at_mid_stance(middle)
+        return self.out
+
+    def _times(self) -> None:
+        t = self.timing
+        contact = (t.contact_left + t.contact_right) / 2
+        times = {
+            "stride_time_s": t.stride,
+            "cadence_spm": 120.0 / t.stride,
+            "step_time_left_s": t.step_left,
+            "step_time_right_s": t.step_right,
+            "contact_time_left_ms": 1e3 * t.contact_left,
+            "contact_time_right_ms": 1e3 * t.contact_right,
+            "flight_time_left_ms": 1e3 * t.flight_left,
+            "flight_time_right_ms": 1e3 * t.flight_right,
+            "duty_factor": contact / t.stride,
+            "symmetry_time_pct": 100 * (t.contact_right - t.contact_left) / contact,
+        }
+        self.out.update({name: Reading(value) for name, value in times.items()})
+
+    def _pelvic_drop(self) -> None:
+        curves, level = self.curves, self.context.level_deg
+        constant = np.zeros(1 + 2 * HARMONICS)
+        if level is None:
+            constant[0] = 1.0
+            level = float(curves.coef[Channel.OBLIQUITY, 0])
+        peaks = {}
+        for side, sign in (("left", -1.0), ("right", 1.0)):
+            extreme = curves.extreme(Channel.OBLIQUITY, self.contact[side], self.off[side], sign)
+            assert extreme.gradient is not None
+            peaks[side] = Reading(sign * (extreme.value - level), sign * (extreme.gradient - constant), extreme.phase)
+            self.out[f"pelvic_drop_peak_{side}_deg"] = peaks[side]
+            start = curves.at(Channel.OBLIQUITY, self.contact[side])
+            excursion = difference(extreme, start, sign)
+            self.out[f"pelvic_drop_{side}_deg"] = excursion
+        self.out["pelvic_drop_difference_deg"] = difference(peaks["left"], peaks["right"])
+        self.out["obliquity_range_deg"] = curves.range(Channel.OBLIQUITY)
+
+    def _tilt(self) -> None:
+        mean = float(self.curves.coef[Channel.TILT, 0]) - (self.context.tilt_level_deg or 0.0)
+        gradient = np.zeros(1 + 2 * HARMONICS)
+        gradient[0] = 1.0
+        self.out["tilt_mean_deg"] = Reading(mean, gradient)
+        self.out["tilt_range_deg"] = self.curves.range(Channel.TILT)
+
+    def _length(self, name: str, reading: Reading) -> None:
+        """A length in metres, given in hip widths and millimetres."""
+        for unit, scale in (("hw", 1 / self.context.hip_width_m), ("mm", 1e3)):
+            gradient = None if reading.gradient is None else reading.gradient * scale
+            self.out[f"{name}_{unit}"] = Reading(reading.value * scale, gradient)
+
+    def _travel(self) -> None:
+        curves = self.curves
+        self._length("sway", curves.range(Channel.PELVIS_SIDE))
+        first = curves.range(Channel.PELVIS_UP, self.contact["left"], self.contact["right"])
+        second = curves.range(Channel.PELVIS_UP, self.contact["right"], 1.0)
+        assert first.gradient is not None
+        assert second.gradient is not None
+        mean = Reading((first.value + second.value) / 2, (first.gradient + second.gradient) / 2)
+        self._length("vertical_oscillation", mean)
+
+    def _mid_stance(self, side: str) -> float:
+        lowest = self.curves.extreme(Channel.PELVIS_UP, self.contact[side], self.off[side], -1.0)
+        self.out[f"push_back_{side}"] = Reading((self.off[side] - lowest.phase) / (self.off[side] - self.contact[side]))
+        return lowest.phase
+
+    def _at_mid_stance(self, middle: Mapping[str, float]) -> None:
+        width = self.context.hip_width_m
+        curves = self.curves
+        for side, sign in (("left", -1.0), ("right", 1.0)):
+            phase = middle[side]
+            thigh = Channel.THIGH_LEFT if side == "left" else Channel.THIGH_RIGHT
+            if self.known(thigh, Channel.OBLIQUITY):
+                lean, drop = curves.at(thigh, phase), curves.at(Channel.OBLIQUITY, phase)
+                self.out[f"hip_adduction_{side}_deg"] = Reading(lean.value + sign * drop.value, lean.gradient)
+            if self.known(Channel.KNEE_GAP):
+                gap = curves.at(Channel.KNEE_GAP, phase)
+                assert gap.gradient is not None
+                self.out[f"knee_gap_{side}_hw"] = Reading(gap.value / width, gap.gradient / width)
+            if self.known(Channel.TRUNK):
+                lean = curves.at(Channel.TRUNK, phase)
+                self.out[f"trunk_lean_{side}_deg"] = Reading(sign * lean.value, lean.gradient)
+            foot = Channel.FOOT_LEFT if side == "left" else Channel.FOOT_RIGHT
+            if self.known(foot):
+                swing = curves.at(foot, self.off[side] + 0.1)
+                self.out[f"heel_whip_{side}_deg"] = difference(swing, curves.at(foot, phase))
+        if self.known(Channel.HEEL_LEFT, Channel.HEEL_RIGHT):
+            left = curves.at(Channel.HEEL_LEFT, middle["left"])
+            right = curves.at(Channel.HEEL_RIGHT, middle["right"])
+            self._length("step_width", Reading(right.value - left.value, left.gradient))
+
+
+def read_all(curves: Curves, context: Context, timing: Timing) -> dict[str, Reading]:
+    """Every metric that these curves and times hold."""
+    return Reader(curves, context, timing).read()
+
+
+def combine(
+    value: Mapping[str, Reading],
+    now: Mapping[str, Reading],
+    fit: Fit,
+    context: Context,
+    strides: Sequence[Timing],
+) -> dict[str, Metric]:
+    """Pooled readings with their intervals beside this stride's own."""
+    frontal_reason = None if context.cycle.rear_view else Reason.NOT_REAR_VIEW
+    metrics: dict[str, Metric] = {}
+    spread = _timing_sd(strides)
+    for name in METRICS:
+        if name in ("stability", "stride_time_cv_pct"):
+            continue
+        reason = _reason(name, value, fit, context, frontal_reason)
+        if reason is not None:
+            metrics[name] = Metric(reason=str(reason))
+            continue
+        sd = _sd(name, value[name], fit, context, strides, spread)
+        own = now.get(name)
+        metrics[name] = Metric(
+            value=value[name].value,
+            ci95=1.96 * sd,
+            stride=None if own is None else own.value,
+            source=context.source if _channels(name)[-1:] in ((Channel.OBLIQUITY,), *_ANGLE_CHANNELS) else None,
+        )
+    variation = variation_pct(strides)
+    metrics["stride_time_cv_pct"] = (
+        Metric(reason=str(Reason.TOO_FEW_STRIDES))
+        if variation is None
+        else Metric(value=variation[0], ci95=1.96 * variation[1], stride=None)
+    )
+    metrics["stability"] = _stability(metrics)
+    return {name: metrics[name] for name in METRICS}
+
+
+_ANGLE_CHANNELS = ((Channel.ROTATION,), (Channel.TILT,))
+
+
+def _channels(name: str) -> tuple[Channel, ...]:
+    for length in LENGTHS:
+        if name.startswith(length):
+            return CHANNELS[length]
+    return CHANNELS.get(name, ())
+
+
+def _reason(
+    name: str, value: Mapping[str, Reading], fit: Fit, context: Context, frontal: Reason | None
+) -> Reason | None:
+    if frontal is not None and name in _NEEDS_REAR_VIEW:
+        return frontal
+    if name.endswith("_mm") and not context.caster.metric:
+        return Reason.NOT_CALIBRATED
+    if name in value and np.isfinite(value[name].value):
+        return None
+    for channel in _channels(name):
+        if not fit.known(channel):
+            return MISSING[channel]
+    return Reason.LOW_CONFIDENCE
+
+
+_NEEDS_REAR_VIEW = frozenset(
+    (*PELVIC, *ANGLES_3D, *FRONTAL, *PER_SIDE_TIMING, *(f"{name}_{unit}" for name in LENGTHS for unit in ("hw", "mm")))
+)
+
+
+def _timing_sd(strides: Sequence[Timing]) -> dict[str, float]:
+    """Statistical sd of pooled times [s]: of a mean over n strides, and of the span of n strides."""
+    n = len(strides)
+    event = float(np.mean([s.event_sd_s for s in strides]))
+    return {"mean": event / n**0.5, "span": 1.41 * event / n}
+
+
+def _sd(
+    name: str, reading: Reading, fit: Fit, context: Context, strides: Sequence[Timing], spread: Mapping[str, float]
+) -> float:
+    timing = _timed_sd(name, strides, spread)
+    if timing is not None:
+        return timing
+    total = FLOOR.get(name, 0.0) ** 2
+    wanted = _channels(name)
+    if reading.gradient is not None:
+        for channel in wanted:
+            scale = _unit(name, context)
+            gradient = reading.gradient * scale[1]
+            total += variance(fit.cov[channel], gradient)
+    if name in ("pelvic_drop_left_deg", "pelvic_drop_right_deg"):
+        total += (_contact_slope(name, fit, strides) * np.hypot(CONTACT_BIAS_S, spread["mean"])) ** 2
+    sd = float(np.sqrt(total))
+    if context.source == "hips" and Channel.OBLIQUITY in wanted:
+        sd *= HIPS_WIDENING
+    return sd
+
+
+def _unit(name: str, context: Context) -> tuple[float, float]:
+    """(unused, factor on a gradient that was not yet in the unit of the metric)."""
+    del name, context
+    return 1.0, 1.0
+
+
+def _contact_slope(name: str, fit: Fit, strides: Sequence[Timing]) -> float:
+    """Slope of obliquity at the contact of that side [deg/s]."""
+    last = strides[-1]
+    phase = 0.0 if "left" in name else last.step_left / last.stride
+    row = slope_basis(np.array([phase]), HARMONICS)[0] / last.stride
+    return float(abs(row @ fit.coef[Channel.OBLIQUITY]))
+
+
+def _timed_sd(name: str, strides: Sequence[Timing], spread: Mapping[str, float]) -> float | None:
+    """Sd of the metrics that are times, in their units; ``None`` for the others."""
+    stride = float(np.mean([s.stride for s in strides]))
+    both = float(np.hypot(CONTACT_BIAS_S, OFF_BIAS_S))
+    interval = float(np.hypot(spread["mean"] * 1.41, both))
+    if name == "stride_time_s":
+        return spread["span"] + 2e-4
+    if name == "cadence_spm":
+        return 120.0 / stride**2 * (spread["span"] + 2e-4)
+    if name.startswith("step_time"):
+        return float(np.hypot(spread["mean"] * 1.41, 0.5 * CONTACT_BIAS_S))
+    if name.startswith(("contact_time", "flight_time")):
+        return 1e3 * interval
+    if name == "duty_factor":
+        return interval / stride
+    if name == "symmetry_time_pct":
+        contact = float(np.mean([(s.contact_left + s.contact_right) / 2 for s in strides]))
+        return 100.0 * 0.7 * interval / contact
+    if name.startswith("push_back"):
+        return 0.03
+    return None
+
+
+def _stability(metrics: Mapping[str, Metric]) -> Metric:
+    """The mean of the sub-scores that exist; at least ``level`` must."""
+
+    def score(name: str) -> float | None:
+        value = metrics[name].value
+        return None if value is None else BANDS[name].score(value)
+
+    drops = [score(f"pelvic_drop_peak_{side}_deg") for side in ("left", "right")]
+    if drops[0] is None or drops[1] is None:
+        return Metric(reason=metrics["pelvic_drop_peak_left_deg"].reason)
+    groups = {
+        "level": [min(drops[0], drops[1])],
+        "still": [score("sway_hw"), score("rotation_range_deg")],
+        "even": [score("pelvic_drop_difference_deg"), score("stride_time_cv_pct")],
+    }
+    parts = {}
+    for name, scores in groups.items():
+        known = [s for s in scores if s is not None]
+        if known:
+            parts[name] = sum(known) / len(known)
+    return Metric(value=sum(parts.values()) / len(parts), ci95=_stability_ci(metrics), parts=parts)
+
+
+def _stability_ci(metrics: Mapping[str, Metric]) -> float:
+    """From the widest drop: a degree of drop is worth the slope of ``level``, a third of the whole."""
+    widest = max(metrics[f"pelvic_drop_peak_{side}_deg"].ci95 or 0.0 for side in ("left", "right"))
+    band = BANDS["pelvic_drop_peak_left_deg"]
+    return min(100.0, widest * 100.0 / (band.red - band.green) / 3)
+
+
