@@ -29,8 +29,8 @@ setup-test: ## the same for the tests: Chromium, pytest, ruff, mypy
 setup-lab: ## the same for the workbench (PyTorch: large)
 	@deploy/setup lab
 
-model: setup ## build the quantized pose model, unless it is there
-	@deploy/model
+model: setup ## build the quantized pose models, unless they are there
+	@$(STATION) model build --model all >/dev/null
 
 test: setup-test model ## everything that gates a change: ruff, mypy, then the test suite
 	@$(MAKE) lint
