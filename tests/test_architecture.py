@@ -12,7 +12,8 @@ import pytest
 PURE = ("types", "geometry", "smoothing", "harmonics", "pelvis", "gait", "metrics", "coach", "session")
 WORLD = (
     "errors", "wire", "config", "plot", "mailbox", "camera", "inference", "models", "pose", "pelvis_net",
-    "optical_rate", "outbox", "publish", "broker", "health", "engine", "replay", "web", "lab", "__main__",
+    "optical_rate", "outbox", "publish", "broker", "health", "engine", "replay", "bench", "doctor", "web",
+    "lab", "__main__",
 )  # fmt: skip
 ROOMS = (*PURE, *WORLD)
 
