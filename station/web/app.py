@@ -1,0 +1,142 @@
+"""The Flask application: the page, its stream, its few commands. No route reaches a frame: there is none here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+
+from flask import Flask, Response, abort, jsonify, render_template, request
+
+from station.web.archive import Archive
+from station.web.feed import Feed
+from station.web.guard import COOKIE, Keys, RateLimit, add_headers, is_local, is_same_origin
+from station.web.hub import Hub, Stream, TooManyStreamsError
+from station.web.settings import WebSettings
+
+#: Commands a page may send and the fields it may send with them.
+_PAGE_COMMANDS = {"start": ("profile",), "stop": (), "baseline": ()}
+_PROFILES = (None, "women", "men")
+MAX_BODY_BYTES = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Rooms:
+    """What the routes work with."""
+
+    settings: WebSettings
+    hub: Hub
+    archive: Archive
+    feed: Feed
+    keys: Keys
+
+    def trusted(self) -> bool:
+        """Whether the visitor of this request sits at the station or entered the PIN."""
+        return is_local(request) or self.keys.holds(request.cookies.get(COOKIE))
+
+
+def create_app(settings: WebSettings, hub: Hub, archive: Archive, feed: Feed) -> Flask:
+    """The application around a hub, an archive and a feed (who starts and stops them is the caller's business)."""
+    app = Flask(__name__)
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
+    app.config["SEND_FILE_MAX_AGE_DEFAULT"] = 300
+    rooms = Rooms(settings, hub, archive, feed, Keys(settings.pin))
+    app.extensions["hipline"] = rooms
+    _guard(app, settings)
+    _page(app, rooms)
+    _stream(app, rooms)
+    _commands(app, rooms)
+    return app
+
+
+def theme() -> str | None:
+    """The theme asked for with ``?theme=``; ``None`` = as the browser prefers."""
+    asked = request.args.get("theme")
+    return asked if asked in ("dark", "light") else None
+
+
+def app_version() -> str:
+    """Version of the installed distribution."""
+    try:
+        return version("hipline-station")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def _guard(app: Flask, settings: WebSettings) -> None:
+    pages = RateLimit(settings.requests_per_s, 6 * settings.requests_per_s)
+    changes = RateLimit(1.0, 8.0)
+
+    @app.before_request
+    def limit() -> Response | None:
+        visitor = request.remote_addr or "?"
+        allowed = pages.allows(visitor)
+        if request.method not in ("GET", "HEAD", "OPTIONS"):
+            allowed = allowed and changes.allows(visitor)
+            if not is_same_origin(request):
+                abort(403)
+        if not allowed:
+            return _plain("too many requests: wait a moment\n", 429, {"Retry-After": "2"})
+        return None
+
+    app.after_request(add_headers)
+
+    def refuse(code: int, text: str) -> Callable[[Exception], Response]:
+        return lambda _error: _plain(text + "\n", code)
+
+    for code, text in ((400, "not understood"), (403, "not allowed"), (404, "not found"), (405, "not allowed"),
+                       (413, "too long"), (415, "JSON wanted")):  # fmt: skip
+        app.register_error_handler(code, refuse(code, text))
+
+
+def _plain(text: str, status: int, headers: dict[str, str] | None = None) -> Response:
+    return Response(text, status=status, headers=headers, mimetype="text/plain")
+
+
+def _page(app: Flask, rooms: Rooms) -> None:
+    @app.get("/")
+    def screen() -> str:
+        return render_template("screen.html", station=rooms.settings.station, theme=theme())
+
+    @app.get("/boot.json")
+    def boot() -> Response:
+        return jsonify(
+            station=rooms.settings.station,
+            version=app_version(),
+            trusted=rooms.trusted(),
+            bands=dict(rooms.settings.bands),
+            heartbeat_s=rooms.settings.heartbeat_s,
+        )
+
+    @app.get("/healthz")
+    def healthz() -> Response:
+        return jsonify(ok=True, broker=rooms.feed.connected, streams=rooms.hub.streams)
+
+
+def _stream(app: Flask, rooms: Rooms) -> None:
+    @app.get("/events")
+    def events() -> Response:
+        try:
+            viewer = rooms.hub.open(rooms.trusted())
+        except TooManyStreamsError:
+            return _plain("all streams are taken: try again later\n", 503, {"Retry-After": "10"})
+        gone: Callable[[], bool] = request.environ.get("waitress.client_disconnected", lambda: False)
+        stream = Stream(rooms.hub, viewer, rooms.settings.heartbeat_s, gone)
+        return Response(stream, mimetype="text/event-stream", headers={"X-Accel-Buffering": "no"})
+
+
+def _commands(app: Flask, rooms: Rooms) -> None:
+    @app.post("/cmd/<name>")
+    def command(name: str) -> Response:
+        if name not in _PAGE_COMMANDS:
+            abort(404)
+        if not rooms.trusted():
+            abort(403)
+        body = request.get_json(silent=True)
+        if not isinstance(body, dict):
+            abort(415)
+        if set(body) - set(_PAGE_COMMANDS[name]) or body.get("profile") not in _PROFILES:
+            abort(400)
+        if not rooms.feed.command(name, {key: value for key, value in body.items() if value is not None}):
+            return _plain("the broker is not reached\n", 503)
+        return Response(status=204)

@@ -1,0 +1,201 @@
+// The page: news come in, the model keeps them, the DOM is written when something changed, the bucket moves every frame.
+import { drawBucket, setBand, setSpill } from "./bucket.js";
+import { openLink } from "./link.js";
+import { Model } from "./model.js";
+import { Motion } from "./motion.js";
+import { clockText, drawNumbers, drawTrend, factsText, layGauges } from "./numbers.js";
+import { drawSkeleton, recolour } from "./skeleton.js";
+import { metronome, soundOn, switchSound, tone } from "./sound.js";
+import { find, loadStrings, t, words } from "./strings.js";
+
+const LEFT = "pelvic_drop_peak_left_deg";
+const RIGHT = "pelvic_drop_peak_right_deg";
+const CALM_MS = 1000; // with reduced motion the bucket steps this often instead of swinging
+const MOODS = { running: "good", warming_up: "good", idle: "good", summary: "good", baseline: "good", low_confidence: "bad", camera_lost: "bad", server_lost: "bad", broker_lost: "bad" };
+const $ = (id) => document.getElementById(id);
+const body = document.body;
+const model = new Model();
+const motion = new Motion();
+const calm = matchMedia("(prefers-reduced-motion: reduce)");
+let boot = { bands: {}, trusted: false, heartbeat_s: 4 };
+let dirty = true;
+let calmAtMs = 0;
+
+const probe = document.createElement("i");
+probe.hidden = true;
+body.append(probe);
+const cache = new Map();
+function read(name) {
+  if (!cache.has(name)) {
+    probe.style.color = `var(${name})`;
+    cache.set(name, getComputedStyle(probe).color);
+  }
+  return cache.get(name);
+}
+
+function retheme() {
+  cache.clear();
+  recolour(read);
+  dirty = true;
+}
+
+// --- written when something changed -----------------------------------------------------------------------------------
+
+function write(nowMs) {
+  const screen = model.screen();
+  const stale = model.stale(nowMs);
+  const message = model.message(nowMs);
+  set(body, "screen", screen);
+  flag(body, "run", model.running());
+  flag(body, "stale", stale);
+  flag(body, "cue", Boolean(message));
+  const chip = stale ? "stale" : screen;
+  set($("chip"), "mood", stale ? "bad" : MOODS[screen] ?? "wait");
+  say($("chip").lastElementChild, words("chip", chip));
+  say($("message").querySelector(".head"), find("head", screen) ?? "");
+  say($("message").querySelector(".text"), find("text", screen) ?? "");
+  $("start").hidden = !(screen === "idle" && boot.trusted);
+  $("pain").hidden = false;
+  drawNumbers(model, boot.bands);
+  drawTrend(model.history, boot.bands[LEFT] ?? [6, 9], read);
+  setSpill(screen === "running" && !stale ? { left: model.metric(LEFT).zone, right: model.metric(RIGHT).zone } : {});
+  say($("facts"), factsText(model));
+  writeMessage(message);
+  writeReport(screen);
+}
+
+function writeMessage(message) {
+  const cue = $("cue");
+  cue.hidden = !message;
+  if (!message) {
+    metronome(0);
+    return;
+  }
+  const text = message.action === "praise" ? t("praise") : message.prompt ? words("prompt", message.prompt) : words("cue", message.cue.cue);
+  set(cue, "action", message.action);
+  set(cue, "side", message.cue?.side ?? "");
+  if (cue.lastElementChild.textContent !== text) tone(message.action === "praise" ? 1046 : 660, 0.25);
+  say(cue.lastElementChild, text);
+  const cadence = model.metric("cadence_spm").value;
+  metronome(message.cue?.metric === "cadence_spm" && message.action === "raise" && cadence ? cadence * 1.05 : 0);
+}
+
+function writeReport(screen) {
+  const report = model.latest.report;
+  const box = $("report");
+  box.hidden = screen !== "summary" || !report;
+  if (box.hidden) return;
+  const [link, image] = [box.querySelector("a"), box.querySelector("img")];
+  link.href = `/s/${report.token}`;
+  image.alt = t("open_report");
+  const source = `/s/${report.token}/qr.svg`;
+  if (image.getAttribute("src") !== source) image.src = source;
+}
+
+function say(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+function set(element, name, value) {
+  if (element.dataset[name] !== value) element.dataset[name] = value;
+}
+function flag(element, name, on) {
+  if ((name in element.dataset) !== on) on ? (element.dataset[name] = "") : delete element.dataset[name];
+}
+
+// --- every frame ------------------------------------------------------------------------------------------------------
+
+function frame(nowMs) {
+  if (dirty) {
+    dirty = false;
+    write(nowMs);
+  }
+  const drawn = !calm.matches || nowMs - calmAtMs > CALM_MS;
+  if (drawn) {
+    calmAtMs = nowMs;
+    const shows = model.running() || ["baseline", "low_confidence", "idle"].includes(model.screen());
+    const pose = shows && !model.stale(nowMs) ? motion.at(nowMs / 1000) : null;
+    const tipped = model.running() || model.screen() === "baseline" ? pose : null;
+    flag(body, "unknown", model.running() && !Number.isFinite(tipped?.obliquity_deg));
+    drawBucket(tipped);
+    drawSkeleton(pose);
+  }
+  requestAnimationFrame(frame);
+}
+
+// Once a second: what depends on time alone, and the words for those who listen instead of looking.
+function tick() {
+  dirty = true;
+  const since = model.running() ? (performance.now() - model.stateAtMs) / 1000 : NaN;
+  say($("clock"), Number.isFinite(since) ? clockText(since) : "");
+  const left = model.metric(LEFT).value;
+  const right = model.metric(RIGHT).value;
+  const told = model.running() && Number.isFinite(left) && Number.isFinite(right);
+  say($("bucket-says"), told ? `${t("drop_left")} ${left.toFixed(1)}°. ${t("drop_right")} ${right.toFixed(1)}°.` : t("bucket_unknown"));
+}
+
+// --- what the runner does ---------------------------------------------------------------------------------------------
+
+async function command(name, payload = {}) {
+  if (!boot.trusted) return false;
+  const answer = await fetch(`/cmd/${name}`, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(payload) });
+  return answer.ok;
+}
+
+function start() {
+  const profile = new FormData($("start")).get("profile") || null;
+  command("start", { profile });
+}
+
+function pain() {
+  command("stop");
+  $("pain-says").showModal();
+}
+
+$("start").addEventListener("submit", (event) => {
+  event.preventDefault();
+  start();
+});
+$("pain").addEventListener("click", pain);
+$("sound").addEventListener("click", () => {
+  const on = switchSound();
+  $("sound").setAttribute("aria-pressed", String(on));
+  say($("sound"), t(on ? "sound_on" : "sound_off"));
+  set($("sound"), "i18n", soundOn() ? "sound_on" : "sound_off");
+});
+addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest?.("button,input,dialog,a")) return;
+  if (event.key === " " || event.key === "Escape") model.running() && pain();
+  if ((event.key === " " || event.key === "Enter") && model.screen() === "idle") start();
+});
+
+// --- begin ------------------------------------------------------------------------------------------------------------
+
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", retheme);
+addEventListener("resize", () => (dirty = true));
+const wanted = new URLSearchParams(location.search).get("lang") ?? navigator.language.slice(0, 2);
+const [bootAnswer] = await Promise.all([fetch("/boot.json"), loadStrings(wanted)]);
+boot = await bootAnswer.json();
+layGauges(boot.bands);
+setBand(boot.bands[LEFT]?.[0] ?? 6);
+retheme();
+requestAnimationFrame(frame);
+setInterval(tick, 1000);
+openLink({
+  heartbeatS: boot.heartbeat_s,
+  onOnline(online) {
+    model.online = online;
+    model.everOnline ||= online;
+    dirty = true;
+  },
+  onSnapshot(items) {
+    motion.reset();
+    model.snapshot(items, performance.now());
+    if (items.live) motion.add(items.live.data, performance.now() / 1000);
+    dirty = true;
+  },
+  onNews(name, data) {
+    model.news(name, data, performance.now());
+    if (name === "live") data ? motion.add(data, performance.now() / 1000) : motion.reset();
+    else dirty = true;
+  },
+});
