@@ -62,12 +62,15 @@ def is_built(recipe: Recipe, folder: Path) -> bool:
         return False
 
 
-def make(recipe: Recipe, shipped: bytes) -> bytes:
-    """The model of a recipe from the shipped file's bytes: the same bytes for the same input, on every machine."""
+def make(recipe: Recipe, shipped: bytes, ranges: Ranges | None = None) -> bytes:
+    """The model of a recipe from the shipped file's bytes: the same bytes for the same input, on every machine.
+
+    ``ranges`` stand in for the committed ones.
+    """
     try:
         graph = folded(recipe, shipped)
         if recipe.ranges is not None:
-            quantize(graph, load_ranges(recipe.ranges), RULE)
+            quantize(graph, ranges or load_ranges(recipe.ranges), RULE)
         return pack(graph)
     except (GraphError, FormatError) as error:
         raise ModelError(f"{recipe.shipped.file}: {error}; run `station model build` again") from error

@@ -79,12 +79,12 @@ RECIPES: Mapping[str, Recipe] = {
         ),
         Recipe(
             "lite", "pose_lite_int8.tflite", _LITE, _POINTS_AND_PRESENCE,
-            "LITE_INT8_SHA",
+            "741d1d6eab842726436caa828a88837bcf5a064a1267a6c0e795796a1d7c226c",
             ranges="ranges_lite.json",
         ),
         Recipe(
             "full", "pose_full_int8.tflite", _FULL, _POINTS_AND_PRESENCE,
-            "FULL_INT8_SHA",
+            "ba365e87549cca48f81bd452e04b372886c4d49afd0b503e542b6d9f351208cd",
             ranges="ranges_full.json",
         ),
         Recipe(

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from station.inference import Model
+from station.models import built_model
 from station.pose.crop import Cropper
 from station.pose.detector import Detector
 from station.pose.region import Region
 from station.pose.sides import SideKeeper
-from station.types import KEYPOINTS, Floats, Frame, Pose
+from station.types import KEYPOINTS, Floats, Frame, Pixels, Pose
 
 SIZE_PX = 256
 _POINTS = 39  # 33 of the body, 2 that place the next crop, 4 unused
@@ -58,7 +59,19 @@ class LandmarkModel:
 
     def read(self, frame: Frame, region: Region) -> Landmarks:
         """Where the body in ``region`` is."""
-        self._model.run(self._cropper.crop(frame, region)[np.newaxis], 1 / 255)
+        self.infer(self.crop(frame, region))
+        return self.landmarks(region)
+
+    def crop(self, frame: Frame, region: Region) -> Pixels:
+        """What the model looks at, (256, 256, 3) RGB; overwritten by the next call."""
+        return self._cropper.crop(frame, region)
+
+    def infer(self, crop: Pixels) -> None:
+        """Run the model on a crop."""
+        self._model.run(crop[np.newaxis], 1 / 255)
+
+    def landmarks(self, region: Region) -> Landmarks:
+        """What the last run found, the crop having been that of ``region``."""
         values = self._model.output(5 * _POINTS).reshape(_POINTS, 5).astype(np.float64)
         seen, there = 1 / (1 + np.exp(-values[:, 3:].T.clip(-60, 60)))
         # The model counts from the edge of the first pixel, the picture from its centre.
@@ -80,11 +93,14 @@ class PoseEstimator:
         self._since_check = 0
 
     @classmethod
-    def load(
-        cls, landmarks: tuple[Path, str | None], detector: tuple[Path, str | None], threads: int = 1
-    ) -> PoseEstimator:
-        """An estimator from two model files, each with its sha256. Raises :class:`ModelError`."""
-        return cls(Model(*landmarks, threads=threads), Model(*detector, threads=threads))
+    def load(cls, model: str = "lite", threads: int = 1, folder: Path | None = None) -> PoseEstimator:
+        """An estimator with a built landmark model (one of :data:`station.models.LANDMARK_MODELS`).
+
+        ``folder`` is where ``station model build`` put it (default: :func:`station.models.models_folder`). Raises
+        :class:`ModelError` when a file is missing or damaged.
+        """
+        landmarks, detector = (Model(*built_model(name, folder), threads=threads) for name in (model, "detector"))
+        return cls(landmarks, detector)
 
     def estimate(self, frame: Frame) -> Pose:
         """The runner's keypoints in raw pixels of ``frame``; :meth:`Pose.nobody` when the belt is empty."""
