@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 
 #: How many of the newest durations a percentile is taken over: a quarter of a minute at 30 fps.
-_WINDOW = 450
+WINDOW = 450
 
 
 class Timings:
     """The newest durations of one stage, in milliseconds."""
 
-    def __init__(self, window: int = _WINDOW) -> None:
+    def __init__(self, window: int = WINDOW) -> None:
         self._ms: deque[float] = deque(maxlen=window)
 
     def add(self, seconds: float) -> None:

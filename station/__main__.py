@@ -1,0 +1,205 @@
+"""The commands: ``station run``, ``replay``, ``web``, ``doctor``, ``bench``, ``model``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from station import config as configuration
+from station.errors import HiplineError
+
+# Every command imports what it needs when it runs: `station --help` and the page must not wait for the interpreter.
+# ruff: noqa: PLC0415
+
+_EPILOG = """\
+exit codes: 0 done, 1 failed, 2 bad input or configuration (one line on standard error says what and the mend)
+
+examples:
+  station run                                          camera, else the bundled clip; broker and page included
+  station run --set camera.source=v4l2:/dev/video0     a USB camera
+  station replay run.mp4 > strides.jsonl               every stride of a video, one JSON object a line
+  station replay run.mp4 --track run.track.jsonl       and the pose track, which replays to the same strides
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    arguments = parser().parse_args(argv)
+    try:
+        code: int = arguments.run(arguments)
+        sys.stdout.flush()
+    except HiplineError as error:
+        print(f"station: {error}", file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:
+        # whoever read our output has gone: nothing to say, and nothing to say it to
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return code
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of all commands; parsed arguments carry ``run``, which takes them and returns the exit code."""
+    top = argparse.ArgumentParser(
+        prog="station",
+        description="The treadmill station that watches the runner's pelvis.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action=_Version, help="print the version")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    common = _common()
+    _add_run(commands, common)
+    _add_replay(commands, common)
+    _add_web(commands, common)
+    _add_doctor(commands, common)
+    _add_bench(commands, common)
+    from station.models import cli
+
+    cli.add_parser(commands)
+    return top
+
+
+class _Version(argparse.Action):
+    """Looks the version up only when it is asked for."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str) -> None:
+        super().__init__(option_strings, dest, nargs=0, default=argparse.SUPPRESS, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object, **__: object) -> None:
+        from station.engine.version import version
+
+        print(f"hipline-station {version()}")
+        parser.exit()
+
+
+def _common() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    group = common.add_argument_group("configuration")
+    group.add_argument("--config", metavar="FILE", help="TOML file; without it the defaults hold")
+    group.add_argument(
+        "--set",
+        dest="overrides",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="override one key, such as camera.height_m=1.4 or station.name=tm-07; may be repeated",
+    )
+    return common
+
+
+def _loaded(arguments: argparse.Namespace) -> configuration.Config:
+    return configuration.load(arguments.config, arguments.overrides)
+
+
+def _passed_on(arguments: argparse.Namespace) -> list[str]:
+    """The configuration arguments again, for a child process."""
+    config = ["--config", arguments.config] if arguments.config else []
+    return config + [part for override in arguments.overrides for part in ("--set", override)]
+
+
+_Commands = argparse._SubParsersAction
+
+
+def _add_run(commands: _Commands[argparse.ArgumentParser], common: argparse.ArgumentParser) -> None:
+    command = commands.add_parser(
+        "run",
+        parents=[common],
+        help="run the station: camera, broker, engine, page",
+        description="Run the station until Ctrl-C. Takes the attached camera, else the bundled clip in a loop; starts "
+        "a private mosquitto unless mqtt.host names a broker; prints where the page is and how to watch the messages.",
+    )
+    command.add_argument("--no-web", action="store_true", help="engine only; the page runs on its own (systemd)")
+    command.add_argument("--open", action="store_true", help="open the page in a browser")
+    command.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from station.engine.run import run
+
+    web = not arguments.no_web
+    return run(_loaded(arguments), _passed_on(arguments), web=web, open_browser=arguments.open)
+
+
+def _add_replay(commands: _Commands[argparse.ArgumentParser], common: argparse.ArgumentParser) -> None:
+    command = commands.add_parser(
+        "replay",
+        parents=[common],
+        help="run a video or a pose track through the kernel",
+        description="Run every frame of a video, or a pose track, through the same code as `run`, as fast as it goes. "
+        "Strides are written to standard output as JSON Lines (hipline.stride/1), everything else to standard error.",
+    )
+    command.add_argument("source", metavar="SOURCE", type=Path, help="video file or pose track (told apart by content)")
+    command.add_argument("--track", metavar="OUT", type=Path, help="also write the pose track (hipline.track/1)")
+    command.add_argument("--plot", metavar="OUT.png", type=Path, help="also draw the run (needs matplotlib)")
+    command.set_defaults(run=_replay)
+
+
+def _replay(arguments: argparse.Namespace) -> int:
+    from station.replay import replay
+
+    return replay(arguments.source, _loaded(arguments), arguments.track, arguments.plot)
+
+
+def _add_web(commands: _Commands[argparse.ArgumentParser], common: argparse.ArgumentParser) -> None:
+    command = commands.add_parser(
+        "web",
+        parents=[common],
+        help="serve the page of a station that runs already",
+        description="Serve the runner's page. It hears the station through its broker (mqtt.host, mqtt.port) and never "
+        "touches the camera. `station run` starts it by itself.",
+    )
+    command.set_defaults(run=_web)
+
+
+def _web(arguments: argparse.Namespace) -> int:
+    from station.web.server import serve
+
+    return serve(_loaded(arguments))
+
+
+def _add_doctor(commands: _Commands[argparse.ArgumentParser], common: argparse.ArgumentParser) -> None:
+    command = commands.add_parser(
+        "doctor",
+        parents=[common],
+        help="check camera, model, broker, disk, clock",
+        description="Check what the station needs; each line is ok, warn or fail with the mend. Exit code 1 if "
+        "anything fails. The camera must be free: stop the station first.",
+    )
+    command.add_argument("--json", action="store_true", help="machine-readable")
+    command.set_defaults(run=_doctor)
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from station.doctor import doctor
+
+    return doctor(_loaded(arguments), as_json=arguments.json)
+
+
+def _add_bench(commands: _Commands[argparse.ArgumentParser], common: argparse.ArgumentParser) -> None:
+    command = commands.add_parser(
+        "bench",
+        parents=[common],
+        help="measure how long each stage takes on this machine",
+        description="Run the bundled clip (or camera.source, if it is a file) through every stage and print "
+        "percentiles in milliseconds.",
+    )
+    command.add_argument("what", nargs="?", choices=["latency"], default="latency", help="what to measure")
+    command.add_argument("--frames", type=int, default=300, help="how many frames (default 300)")
+    command.add_argument("--json", action="store_true", help="machine-readable")
+    command.set_defaults(run=_bench)
+
+
+def _bench(arguments: argparse.Namespace) -> int:
+    from station.bench import bench
+
+    return bench(_loaded(arguments), arguments.frames, as_json=arguments.json)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

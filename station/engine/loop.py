@@ -1,0 +1,200 @@
+"""The frame loop: capture thread → newest frame → pose → kernel → outlet, with health, watchdog and commands."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+
+from station import wire
+from station.camera import Camera
+from station.engine.observer import Observer
+from station.engine.outlet import Outlet
+from station.errors import CameraError
+from station.health import Rate, Supervisor, Timings, rss_mb, temperature_c, throttled
+from station.mailbox import Latest
+from station.publish import Command, Publisher
+from station.session import Session
+from station.types import Frame, Output
+from station.wire import topics
+
+#: A camera that gives no frame for this long counts as lost.
+STALL_S = 5.0
+_HEALTH_EVERY_S = 5.0
+#: Commands that wait for the next frame; more are refused.
+_MAX_COMMANDS = 32
+
+
+class Engine:
+    """Runs until :meth:`stop`, or raises :class:`CameraError` when the camera is gone.
+
+    One thread captures, the caller's thread does everything else. Frames that inference has no time for are dropped and
+    counted (newest wins); nothing here waits for network or disk. ``tick`` is called between frames, at least four
+    times a second, and may raise to end the engine.
+    """
+
+    def __init__(
+        self,
+        camera: Camera,
+        observer: Observer,
+        session: Session,
+        publisher: Publisher,
+        outlet: Outlet,
+        *,
+        inbox: Inbox | None = None,
+        supervisor: Supervisor | None = None,
+        tick: Callable[[], None] = lambda: None,
+        say: Callable[[str], None] = lambda _line: None,
+        stall_s: float = STALL_S,
+    ) -> None:
+        self._camera, self._observer, self._session = camera, observer, session
+        self._publisher, self._outlet = publisher, outlet
+        self._supervisor = supervisor or Supervisor()
+        self._tick, self._say = tick, say
+        self._stall_s = stall_s
+        self._latest: Latest[Frame] = Latest()
+        self._stop = threading.Event()
+        self._failure: BaseException | None = None
+        self._captured = 0
+        self._processed = 0
+        self._t_s = 0.0
+        self._kernel_times = Timings()
+        self._rate_in, self._rate_out = Rate(), Rate()
+        self._inbox = inbox or Inbox()
+
+    @property
+    def frames(self) -> int:
+        """Frames processed so far."""
+        return self._processed
+
+    def stop(self) -> None:
+        """End the loop soon; may be called from a signal handler or another thread."""
+        self._stop.set()
+
+    def run(self) -> None:
+        """Process frames until stopped. What the kernel still holds is sent before this returns or raises."""
+        capture = threading.Thread(target=self._capture, name="capture", daemon=True)
+        capture.start()
+        try:
+            self._loop()
+            self._emit(self._session.finish())
+        except CameraError as error:
+            self._supervisor.stopping(str(error))
+            self._emit(self._session.finish())
+            self._outlet.camera_lost()
+            raise
+        finally:
+            self._stop.set()
+            self._latest.close()
+            capture.join(timeout=2.0)
+            if not capture.is_alive():  # a camera that hangs cannot be closed: the end of the process frees it
+                self._camera.close()
+
+    def _capture(self) -> None:
+        try:
+            while not self._stop.is_set():
+                frame = self._camera.read()
+                if frame is None:
+                    break
+                self._captured += 1
+                self._latest.put(frame)
+        except Exception as error:  # not handled here: the main thread raises it again
+            self._failure = error
+        finally:
+            self._latest.close()
+
+    def _loop(self) -> None:
+        newest_s = health_s = time.monotonic()
+        while not self._stop.is_set():
+            frame = self._latest.take(timeout_s=0.25)
+            now_s = time.monotonic()
+            if frame is not None:
+                newest_s = now_s
+                self._process(frame)
+            elif not self._stop.is_set():
+                self._check_camera(now_s - newest_s)
+            if now_s - health_s >= _HEALTH_EVERY_S:
+                health_s = now_s
+                self._publish_health()
+            self._tick()
+
+    def _check_camera(self, silent_s: float) -> None:
+        if self._failure is not None:
+            raise self._failure
+        if self._latest.closed:
+            raise CameraError(f"{self._camera.name}: ended; a station needs a live source")
+        if silent_s > self._stall_s:
+            raise CameraError(f"{self._camera.name}: gave no frame for {silent_s:.0f} s; check its cable and power")
+
+    def _process(self, frame: Frame) -> None:
+        self._t_s = frame.t_s
+        while (command := self._inbox.take()) is not None:
+            self._emit(self._obey(command))
+        observation = self._observer.observe(frame)
+        start_s = time.perf_counter()
+        outputs = self._session.feed(observation)
+        self._kernel_times.add(time.perf_counter() - start_s)
+        self._outlet.emit(outputs, frame.t_s, observation.pose, self._latest.lost)
+        self._processed += 1
+        self._supervisor.frame_processed()
+
+    def _obey(self, command: Command) -> tuple[Output, ...]:
+        """Do what was asked, answer, and return what the kernel said to it."""
+        outputs: tuple[Output, ...] = ()
+        reason = None
+        if command.name == "start":
+            outputs = self._session.start(self._t_s, command.args.get("profile"))
+        elif command.name == "stop":
+            outputs = self._session.stop(self._t_s)
+        elif command.name == "baseline":
+            outputs = self._session.baseline(self._t_s)
+        elif command.name == "erase":
+            self._publisher.erase(str(command.args.get("session", "")))
+        elif command.name == "identify":
+            self._say(f"identify: this is {self._camera.name}")
+        else:
+            reason = "not in this version"
+        self._publisher.answer(command, ok=reason is None, reason=reason)
+        return outputs
+
+    def _emit(self, outputs: tuple[Output, ...]) -> None:
+        if outputs:
+            self._outlet.emit(outputs, self._t_s, None, self._latest.lost)
+
+    def _publish_health(self) -> None:
+        link = self._publisher.stats()
+        health = wire.health_json(
+            fps_in=self._rate_in.since_last(self._captured),
+            fps_out=self._rate_out.since_last(self._processed),
+            dropped=self._latest.lost,
+            pose_ms=self._observer.pose_times.percentiles(),
+            pelvis_ms=self._observer.pelvis_times.percentiles(),
+            kernel_ms=self._kernel_times.percentiles(),
+            outbox=link.waiting,
+            lost=link.lost,
+            temp_c=temperature_c(),
+            throttled=throttled(),
+            rss_mb=rss_mb(),
+            camera={"calibrated": self._camera.view.mount.focal_px is not None},
+        )
+        self._publisher.say(topics.HEALTH, health)
+
+
+class Inbox:
+    """Commands from ``cmd/<name>`` on their way to the next frame: the publisher's thread puts, the engine takes."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Command] = deque()
+        self.dropped = 0
+
+    def put(self, command: Command) -> None:
+        """Take a command, or drop it (counted) when too many wait: its sender hears nothing and asks again."""
+        if len(self._waiting) >= _MAX_COMMANDS:
+            self.dropped += 1
+        else:
+            self._waiting.append(command)
+
+    def take(self) -> Command | None:
+        """The oldest command that waits."""
+        return self._waiting.popleft() if self._waiting else None

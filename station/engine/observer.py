@@ -1,0 +1,67 @@
+"""From a frame to what the kernel sees of it: the same code for ``run``, ``replay`` and ``bench``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from station.config import Config
+from station.errors import ConfigError
+from station.geometry import RayCaster
+from station.health import WINDOW, Timings
+from station.pelvis import hips_reading
+from station.types import Frame, Observation, Pose, View
+
+#: The estimators of the pelvis that this version has; "auto" is the best of them.
+ESTIMATORS = ("auto", "hips")
+
+
+class PoseSource(Protocol):
+    """Whatever finds the runner in a frame."""
+
+    def estimate(self, frame: Frame) -> Pose:
+        """The runner's keypoints, :meth:`Pose.nobody` when the belt is empty."""
+
+
+class Observer:
+    """Runs pose and pelvis on frames of one view; ``pose_times`` and ``pelvis_times`` are how long each took."""
+
+    def __init__(self, pose: PoseSource, view: View, window: int = WINDOW) -> None:
+        self._pose = pose
+        self._caster = RayCaster(view)
+        self.pose_times = Timings(window)
+        self.pelvis_times = Timings(window)
+        self.frames = 0
+        self.frames_with_someone = 0
+
+    def observe(self, frame: Frame) -> Observation:
+        """Pose and pelvis reading of one frame; without a person there is no reading."""
+        start_s = time.perf_counter()
+        pose = self._pose.estimate(frame)
+        found_s = time.perf_counter()
+        someone = pose.someone
+        pelvis = hips_reading(pose, self._caster) if someone else None
+        self.pose_times.add(found_s - start_s)
+        self.pelvis_times.add(time.perf_counter() - found_s)
+        self.frames += 1
+        self.frames_with_someone += someone
+        return Observation(frame.t_s, pose, pelvis)
+
+
+def load_pose(config: Config, say: Callable[[str], None]) -> PoseSource:
+    """The pose stage of ``[pose]``, its models built first when they are missing; ``say`` takes progress lines.
+
+    Raises :class:`ModelError`, and :class:`ConfigError` for an estimator that this version does not have.
+    """
+    if config.pelvis.estimator not in ESTIMATORS:
+        raise ConfigError(
+            f"{config.origin}: pelvis.estimator = {config.pelvis.estimator!r}: not in this version; "
+            f"use {' or '.join(ESTIMATORS)}"
+        )
+    # loading the interpreter takes as long as everything else together: not for commands that do not need it
+    from station.models.build import build  # noqa: PLC0415
+    from station.pose import PoseEstimator  # noqa: PLC0415
+
+    build((config.pose.model, "detector"), say=say)
+    return PoseEstimator.load(config.pose.model, config.pose.threads)

@@ -1,0 +1,127 @@
+"""What the kernel says, named and handed to the publisher: session tokens, wall labels, the rate of ``live``."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from station import wire
+from station.types import Cue, Live, Output, Pose, SessionSummary, State, StrideMetrics, View
+from station.wire import topics
+
+#: Highest rate of ``live`` [Hz], with a little room for jitter of the time stamps.
+_LIVE_HZ = 30.0
+_LIVE_GAP_S = 1.0 / _LIVE_HZ - 0.004
+#: Sessions whose token is remembered: late strides and summaries refer to the newest ones only.
+_TOKENS = 8
+
+
+class Door(Protocol):
+    """The part of :class:`station.publish.Publisher` that outputs go through; neither call ever waits."""
+
+    def say(self, topic: str, payload: Mapping[str, Any]) -> None:
+        """The newest counts: status, state, health, live."""
+
+    def record(self, topic: str, payload: Mapping[str, Any]) -> object:
+        """Nothing may be lost: stride, session, cue."""
+
+
+class Outlet:
+    """Turns outputs into messages. ``live`` = whether the broker is on this machine, which ``live`` must not leave.
+
+    Sensor times become wall labels through the newest frame: what happened ``x`` seconds before it is labelled ``x``
+    before now, so a step of the clock moves labels and nothing else.
+    """
+
+    def __init__(
+        self,
+        door: Door,
+        view: View,
+        station: str,
+        *,
+        live: bool,
+        versions: Mapping[str, str | None] | None = None,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._door, self._view, self._station = door, view, station
+        self._live = live
+        self._versions = versions or {}
+        self._wall = wall
+        self._now_s = 0.0  # sensor time of the newest frame
+        self._live_s = float("-inf")
+        self._tokens: dict[int, str] = {}
+        self._session: int | None = None
+        self._frames_lost_before = 0
+        self.state: State | None = None
+        self.strides = 0
+
+    def emit(self, outputs: tuple[Output, ...], t_s: float, pose: Pose | None = None, frames_lost: int = 0) -> None:
+        """Send what became known with the frame of ``t_s``; ``frames_lost`` counts dropped frames since the start."""
+        self._now_s = t_s
+        live = Live(t_s, None, None, None, None)
+        for output in outputs:
+            if isinstance(output, Live):
+                live = output
+            elif isinstance(output, StrideMetrics):
+                self._stride(output)
+            elif isinstance(output, State):
+                self._change(output, frames_lost)
+            elif isinstance(output, Cue):
+                self._door.record(topics.CUE, wire.cue_json(output, self.token or ""))
+            elif isinstance(output, SessionSummary):
+                self._summary(output, frames_lost)
+        if self._live and pose is not None and t_s - self._live_s >= _LIVE_GAP_S:
+            self._live_s = t_s
+            self._door.say(topics.LIVE, wire.live_json(live, pose, self._view))
+
+    @property
+    def token(self) -> str | None:
+        """The random name of the newest session; ``None`` before the first."""
+        return None if self._session is None else self._tokens[self._session]
+
+    def camera_lost(self) -> None:
+        """Tell that no frames come any more."""
+        since_s = self._now_s
+        self._change(State("camera_lost", since_s, self._session if self._running else None), 0)
+
+    @property
+    def _running(self) -> bool:
+        return self.state is not None and self.state.session is not None
+
+    def _stride(self, stride: StrideMetrics) -> None:
+        token = self.token
+        if token is None:
+            return  # outside a session nothing of a runner is published
+        self.strides += 1
+        label = self._label(stride.stride.end_s)
+        self._door.record(topics.STRIDE, wire.stride_json(stride, self._station, token, label))
+
+    def _change(self, state: State, frames_lost: int) -> None:
+        if state.session is not None and state.session != self._session:
+            self._session = state.session
+            self._tokens[state.session] = secrets.token_hex(4)
+            self._frames_lost_before = frames_lost
+            while len(self._tokens) > _TOKENS:
+                self._tokens.pop(next(iter(self._tokens)))
+        self.state = state
+        token = None if state.session is None else self._tokens[state.session]
+        self._door.say(topics.STATE, wire.state_json(state, token, self._label(state.since_s)))
+
+    def _summary(self, summary: SessionSummary, frames_lost: int) -> None:
+        token = self.token
+        if token is None:
+            return
+        payload = wire.session_json(
+            summary,
+            self._station,
+            token,
+            self._label(summary.start_s),
+            versions=self._versions,
+            frames_dropped=max(0, frames_lost - self._frames_lost_before),
+        )
+        self._door.record(topics.SESSION, payload)
+
+    def _label(self, t_s: float) -> str:
+        return wire.wall_label(self._wall() - (self._now_s - t_s))
