@@ -155,6 +155,10 @@ class Outbox:
         self._note(lambda: self._erase.setdefault(session, []).append(done))
         return done
 
+    def age_s(self, row: Row) -> float:
+        """How long ago the row was put, on the outbox's own clock: no step of the wall clock makes it expire."""
+        return self._run_s() - row.run_s
+
     def stats(self) -> OutboxStats:
         """Counters, now."""
         return OutboxStats(self._waiting, self._refused, self._corrupt, dict(self._lost), self._trouble)
