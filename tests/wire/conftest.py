@@ -1,0 +1,5 @@
+"""The broker for the tests of the wire."""
+
+from tests.broker_fixture import listen, mosquitto
+
+__all__ = ["listen", "mosquitto"]
