@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from station.gait.events import FootEvents, locate
-from station.gait.feet import COLUMNS, EVENT_JITTER_S, EVENT_WINDOW_S, FeetModel, foot_heights_m
+from station.gait.events import FootEvents, locate, velocities
+from station.gait.feet import COLUMNS, EVENT_JITTER_S, EVENT_WINDOW_S, PELVIS, FeetModel, heights_m
 from station.gait.recent import FEET, LEFT_HIP, RIGHT_HIP, Recent
 from station.types import Floats, GaitEvent, Reason, Side
 
@@ -23,7 +23,7 @@ BRIDGED_GAP_S = 0.15
 #: Cycles the feet model needs before it can tell events.
 WARM_UP_CYCLES = 2
 #: How far beyond the closing anchor the frames of a cycle must reach, in cycles.
-LOOK_AHEAD = 0.25
+LOOK_AHEAD = 0.2
 #: A foot that misses its curve by more than this around an event did not do what the model says [m].
 MAX_EVENT_MISFIT_M = 0.06
 #: Ankle travel sideways, in leg lengths, beyond which the camera does not stand behind the runner.
@@ -97,7 +97,8 @@ class CycleReader:
         if self.feet.cycles < WARM_UP_CYCLES:
             cycle.reasons.append(Reason.WARMING_UP)
             return
-        self.footing = {side: locate(self._fit(), side, cycle.period_s) for side in ("left", "right")}
+        speeds = velocities(self._fit(), cycle.period_s)
+        self.footing = {side: locate(self._fit(), side, cycle.period_s, speeds) for side in ("left", "right")}
         yield
         yield from self._time_events(cycle)
 
@@ -150,16 +151,16 @@ class CycleReader:
             cycle.reasons.append(Reason.SWAPPED_SIDES)
 
     def _heights(self, rows: slice) -> Floats:
-        return foot_heights_m(self._recent.rays(rows), self._recent.leg_ray(rows))
+        return heights_m(self._recent.rays(rows), self._recent.leg_ray(rows))
 
     def _refine_end(self, cycle: Cycle) -> None:
         """Lock the closing anchor to the model: the crossing itself carries the noise of few frames."""
         if self.feet.fit is None:
             return
         period = cycle.period_s
-        rows = self._recent.between(cycle.end_anchor_s - 0.2 * period, cycle.end_anchor_s + LOOK_AHEAD * period)
+        rows = self._recent.between(cycle.end_anchor_s - 0.2 * period, cycle.end_anchor_s + 0.2 * period)
         phase = (self._recent.t_s(rows) - cycle.end_anchor_s) / period
-        late, _ = self.feet.shift(phase, self._heights(rows), period, COLUMNS["left"] + COLUMNS["right"], 0.02)
+        late, _, _ = self.feet.shift(phase, self._heights(rows), period, COLUMNS["left"] + COLUMNS["right"], 0.02)
         cycle.end_anchor_s += float(np.clip(late, -0.05, 0.05))
 
     def _learn(self, cycle: Cycle) -> None:
@@ -198,17 +199,15 @@ class CycleReader:
     def _event(self, cycle: Cycle, kind, side: Side, phase: float) -> GaitEvent | None:  # type: ignore[no-untyped-def]
         period = cycle.period_s
         t_s = cycle.start_anchor_s + phase * period
-        rows = self._recent.between(t_s - EVENT_WINDOW_S[0], t_s + EVENT_WINDOW_S[1])
+        rows = self._recent.between(t_s - EVENT_WINDOW_S, t_s + EVENT_WINDOW_S)
         if rows.stop - rows.start < 2:
             return None
         heights = self._heights(rows)
         phases = (self._recent.t_s(rows) - cycle.start_anchor_s) / period
-        late, sd = self.feet.shift(phases, heights, period, COLUMNS[side], EVENT_JITTER_S)
-        late = float(np.clip(late, -0.03, 0.03))
-        misfit = self.feet.misfit_m(phases - late / period, heights)[:, COLUMNS[side]]
-        if not np.nanmedian(np.abs(misfit)) < MAX_EVENT_MISFIT_M:
+        late, sd, misfit = self.feet.shift(phases, heights, period, [*COLUMNS[side], PELVIS], EVENT_JITTER_S)
+        if misfit > MAX_EVENT_MISFIT_M:
             return None
-        return GaitEvent(kind, side, t_s + late, sd)
+        return GaitEvent(kind, side, t_s + float(np.clip(late, -0.04, 0.04)), sd)
 
     def _judge_gait(self, cycle: Cycle) -> None:
         at = {name: event.t_s for name, event in cycle.events.items()}

@@ -9,32 +9,37 @@ from __future__ import annotations
 
 import numpy as np
 
-from station.gait.recent import FEET, NOMINAL_LEG_M
+from station.gait.recent import FEET, KNEES, LEFT_HIP, NOMINAL_LEG_M, RIGHT_HIP
 from station.harmonics import Fit, HarmonicPool, basis, huber_weights, slope_basis
 from station.types import Floats, Side
 
-HARMONICS = 18
+HARMONICS = 10
 WINDOW = 20
-#: Columns of the model by side: heel, ankle, toe heights.
-COLUMNS: dict[Side, list[int]] = {"left": [0, 1, 2], "right": [3, 4, 5]}
+#: Columns of the model: heel, ankle, toe, knee of each side, then the middle of the hips.
+HEEL, ANKLE, TOE, KNEE = range(4)
+COLUMNS: dict[Side, list[int]] = {"left": [0, 1, 2, 3], "right": [4, 5, 6, 7]}
+PELVIS = 8
 #: Prior size of the curves [m] and of the jitter of one event against the whole cycle [s].
 AMPLITUDE_M = 0.15
 EVENT_JITTER_S = 0.008
-#: Frames this far around an event vote for its time, in seconds before and after.
-EVENT_WINDOW_S = (0.07, 0.06)
+#: Frames this far before and after an event vote for its time [s].
+EVENT_WINDOW_S = 0.12
 
 
-def foot_heights_m(rays: Floats, leg_ray: Floats) -> Floats:
-    """Heights (n, 6) of left heel, ankle, toe, right heel, ankle, toe against the camera axis, in nominal metres."""
-    up = rays[:, FEET["left"] + FEET["right"], 1]
-    return np.asarray(up * (NOMINAL_LEG_M / leg_ray)[:, None])
+def heights_m(rays: Floats, leg_ray: Floats) -> Floats:
+    """Heights (n, 9) of the columns of the model against the camera axis, in nominal metres; NaN = not seen."""
+    up = rays[:, :, 1] * (NOMINAL_LEG_M / leg_ray)[:, None]
+    out = np.empty((len(up), 9))
+    out[:, :8] = up[:, [*FEET["left"], KNEES["left"], *FEET["right"], KNEES["right"]]]
+    out[:, PELVIS] = (up[:, LEFT_HIP] + up[:, RIGHT_HIP]) / 2
+    return out
 
 
 class FeetModel:
-    """Pooled curves of the six foot heights over the phase between anchors."""
+    """Pooled height curves of feet, knees and pelvis over the phase between anchors."""
 
     def __init__(self) -> None:
-        self._pool = HarmonicPool(np.full(6, AMPLITUDE_M), HARMONICS, WINDOW)
+        self._pool = HarmonicPool(np.full(9, AMPLITUDE_M), HARMONICS, WINDOW)
         self.fit: Fit | None = None
 
     @property
@@ -51,36 +56,44 @@ class FeetModel:
         """The runner changed speed: the older cycles no longer speak."""
         self._pool.forget_all_but(newest)
 
-    def add(self, phase: Floats, heights_m: Floats) -> None:
-        """One cycle of frames: ``phase`` (n,), ``heights_m`` (n, 6)."""
+    def add(self, phase: Floats, heights: Floats) -> None:
+        """One cycle of frames: ``phase`` (n,), ``heights`` (n, 9) [m]."""
         regressors = basis(phase, HARMONICS)
-        weights = np.ones_like(heights_m)
+        weights = np.ones_like(heights)
         if self.fit is not None:
-            weights = huber_weights(heights_m - regressors @ self.fit.coef.T, np.maximum(self.fit.sigma, 1e-3))
-        self._pool.add(regressors, heights_m, weights)
+            weights = huber_weights(heights - regressors @ self.fit.coef.T, np.fmax(self.fit.sigma, 1e-3))
+        self._pool.add(regressors, heights, weights)
 
     def solve(self) -> None:
         """Renew the curves."""
         self.fit = self._pool.solve()
 
-    def misfit_m(self, phase: Floats, heights_m: Floats) -> Floats:
-        """Residuals (n, 6) of frames against the curves [m]."""
-        assert self.fit is not None
-        return np.asarray(heights_m - basis(phase, HARMONICS) @ self.fit.coef.T)
-
     def shift(
-        self, phase: Floats, heights_m: Floats, period_s: float, columns: list[int], jitter_s: float
-    ) -> tuple[float, float]:
-        """How much later than the model these frames run [s], and its sd: one Gauss–Newton step, shrunk by ``jitter_s``."""
+        self, phase: Floats, heights: Floats, period_s: float, columns: list[int], jitter_s: float
+    ) -> tuple[float, float, float]:
+        """How much later than the model these frames run.
+
+        A Gauss–Newton step on the time shift, with a free height offset for each column (the runner rises, nears, leans)
+        and shrunk by the prior ``jitter_s``. Returns the shift [s], its sd [s], and the median misfit that remains [m].
+        """
         assert self.fit is not None
         coef = self.fit.coef[columns]
-        known = np.isfinite(coef[:, 0])
-        residual = heights_m[:, columns] - basis(phase, HARMONICS) @ coef.T
+        residual = heights[:, columns] - basis(phase, HARMONICS) @ coef.T
         slope = slope_basis(phase, HARMONICS) @ coef.T / period_s
-        sigma = np.maximum(self.fit.sigma[columns], 1e-3)
-        weight = huber_weights(residual, sigma * 1.5) / sigma**2
-        usable = np.isfinite(residual) & known
-        residual = np.where(usable, residual, 0.0)
-        slope = np.where(usable, slope, 0.0)
-        information = float((weight * slope * slope).sum()) + jitter_s**-2
-        return -float((weight * slope * residual).sum()) / information, information**-0.5
+        sigma = np.fmax(self.fit.sigma[columns], 1e-3)
+        usable = np.isfinite(residual)
+        weight = np.where(usable, 1.0, 0.0)
+        late = 0.0
+        for _ in range(2):
+            total = np.maximum(weight.sum(axis=0), 1e-9)
+            level = np.where(usable, residual, 0.0)
+            level = level - (weight * level).sum(axis=0) / total
+            trend = np.where(usable, slope, 0.0)
+            trend = trend - (weight * trend).sum(axis=0) / total
+            voice = weight / sigma**2
+            information = float((voice * trend * trend).sum()) + jitter_s**-2
+            late = -float((voice * trend * level).sum()) / information
+            rest = level + trend * late
+            weight = np.where(usable, huber_weights(rest, sigma * 1.3), 0.0)
+        misfit = float(np.median(np.abs(rest[usable]))) if usable.any() else np.inf
+        return late, information**-0.5, misfit

@@ -11,6 +11,7 @@ LEFT_HIP, RIGHT_HIP = KEYPOINT_INDEX["left_hip"], KEYPOINT_INDEX["right_hip"]
 FEET = {
     side: [KEYPOINT_INDEX[f"{side}_{joint}"] for joint in ("heel", "ankle", "toe")] for side in ("left", "right")
 }  # fmt: skip
+KNEES = {side: KEYPOINT_INDEX[f"{side}_knee"] for side in ("left", "right")}
 #: Height of the hip centres above the ankles in upright stance, as the unit of the gait room where nothing is calibrated [m].
 NOMINAL_LEG_M = 0.80
 #: Time constant with which the apparent size of the runner is followed [s].

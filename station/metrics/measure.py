@@ -16,12 +16,13 @@ from station.metrics.channels import AMPLITUDE, HARMONICS, STRIDE_SD, Channel, c
 from station.metrics.curves import Curves
 from station.metrics.table import METRICS, Zone, bands
 from station.metrics.timing import Timing, pooled_timing, stride_timing
-from station.types import Floats, Metric, Reason, Stride, StrideMetrics
+from station.types import Floats, Metric, Stride, StrideMetrics
 
 #: Strides pooled into ``value``.
 WINDOW = 20
 #: Harmonics of one stride's own deviation from the pooled curve.
 DEVIATION_HARMONICS = 3
+_WANDERING = [Channel.PELVIS_SIDE, Channel.PELVIS_UP]
 
 
 class StrideMeter:
@@ -91,13 +92,13 @@ class StrideMeter:
         self._hip_rays.append(float(np.nanmean(recent.hip_ray(rows))))
         width = hip_width_m(float(np.mean(self._hip_rays)), self._caster)
         values = channels(recent, rows, self._caster, width)
+        self._take_drift_out(values, cycle, width)
         phase = (recent.t_s(rows) - cycle.start_s) / (cycle.end_s - cycle.start_s)
         regressors = basis(phase, HARMONICS)
         yield None
         weight = weights(recent, rows)
         if self._fit is not None:
             residual = values - regressors @ self._fit.coef.T
-            _take_drift_out(values, residual, phase)
             weight *= huber_weights(residual * np.sqrt(weight), self._fit.sigma * 1.2)
         self._pool.add(regressors, values, weight)
         yield None
@@ -115,6 +116,19 @@ class StrideMeter:
         yield None
         metrics = readings.combine(value, now, fit, context, self._timing)
         yield StrideMetrics(self._stride(cycle), "ok", (), metrics, self._zone(metrics))
+
+    def _take_drift_out(self, values: Floats, cycle: Cycle, width: float) -> None:
+        """Take out of the pelvis's place what the stride did not bring back: the runner wanders over the belt.
+
+        Places at equal phase, one stride apart, differ by the wandering alone; ± 0.15 strides around both ends are averaged.
+        """
+        recent, period = self._recent, cycle.end_s - cycle.start_s
+        ends = []
+        for middle in (cycle.start_s, cycle.end_s):
+            rows = recent.between(middle - 0.15 * period, middle + 0.15 * period)
+            ends.append(np.nanmean(channels(recent, rows, self._caster, width)[:, _WANDERING], axis=0))
+        phase = (recent.t_s(recent.between(cycle.start_s, cycle.end_s)) - cycle.start_s) / period
+        values[:, _WANDERING] -= np.outer(phase - 0.5, ends[1] - ends[0]) + (ends[1] + ends[0]) / 2
 
     def _own_coef(self, fit: Fit, regressors: Floats, values: Floats, weight: Floats) -> Floats:
         """Coefficients of this stride alone: the pooled curve plus a smooth deviation."""
@@ -141,20 +155,3 @@ class StrideMeter:
                 zones[name] = band.zone(metric.value, metric.ci95, self._zones.get(name, "green"))
         self._zones.update(zones)
         return zones
-
-
-def _take_drift_out(values: Floats, residual: Floats, phase: Floats) -> None:
-    """Remove what drifts through the stride (the runner wanders over the belt) from the pelvis's place, in both arrays."""
-    centred = phase - phase.mean()
-    for channel in (Channel.PELVIS_SIDE, Channel.PELVIS_UP):
-        known = np.isfinite(residual[:, channel])
-        if known.sum() < 8:
-            continue
-        x, y = centred[known], residual[known, channel]
-        slope = float(x @ y / (x @ x))
-        drift = slope * centred + y.mean()
-        values[:, channel] -= drift
-        residual[:, channel] -= drift
-
-
-__all__ = ["WINDOW", "StrideMeter", "Reason"]
