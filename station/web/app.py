@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 
 from flask import Flask, Response, abort, jsonify, render_template, request
 
 from station.web.archive import Archive
 from station.web.feed import Feed
-from station.web.guard import COOKIE, Keys, RateLimit, add_headers, is_local, is_same_origin
+from station.web.guard import Keys, RateLimit, add_headers, is_same_origin
 from station.web.hub import Hub, Stream, TooManyStreamsError
+from station.web.report_routes import add_report
+from station.web.rooms import Rooms, app_version, theme
 from station.web.settings import WebSettings
+from station.web.setup_routes import add_setup
 
 #: Commands a page may send and the fields it may send with them.
 _PAGE_COMMANDS = {"start": ("profile",), "stop": (), "baseline": ()}
@@ -20,47 +21,22 @@ _PROFILES = (None, "women", "men")
 MAX_BODY_BYTES = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class Rooms:
-    """What the routes work with."""
-
-    settings: WebSettings
-    hub: Hub
-    archive: Archive
-    feed: Feed
-    keys: Keys
-
-    def trusted(self) -> bool:
-        """Whether the visitor of this request sits at the station or entered the PIN."""
-        return is_local(request) or self.keys.holds(request.cookies.get(COOKIE))
-
-
-def create_app(settings: WebSettings, hub: Hub, archive: Archive, feed: Feed) -> Flask:
+def create_app(
+    settings: WebSettings, hub: Hub, archive: Archive, feed: Feed, report_url: Callable[[str], str]
+) -> Flask:
     """The application around a hub, an archive and a feed (who starts and stops them is the caller's business)."""
     app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.config["SEND_FILE_MAX_AGE_DEFAULT"] = 300
-    rooms = Rooms(settings, hub, archive, feed, Keys(settings.pin))
+    rooms = Rooms(settings, hub, archive, feed, Keys(settings.pin), report_url)
     app.extensions["hipline"] = rooms
     _guard(app, settings)
     _page(app, rooms)
     _stream(app, rooms)
     _commands(app, rooms)
+    add_report(app, rooms)
+    add_setup(app, rooms)
     return app
-
-
-def theme() -> str | None:
-    """The theme asked for with ``?theme=``; ``None`` = as the browser prefers."""
-    asked = request.args.get("theme")
-    return asked if asked in ("dark", "light") else None
-
-
-def app_version() -> str:
-    """Version of the installed distribution."""
-    try:
-        return version("hipline-station")
-    except PackageNotFoundError:
-        return "unknown"
 
 
 def _guard(app: Flask, settings: WebSettings) -> None:
@@ -85,7 +61,7 @@ def _guard(app: Flask, settings: WebSettings) -> None:
         return lambda _error: _plain(text + "\n", code)
 
     for code, text in ((400, "not understood"), (403, "not allowed"), (404, "not found"), (405, "not allowed"),
-                       (413, "too long"), (415, "JSON wanted")):  # fmt: skip
+                       (413, "too long"), (415, "JSON wanted"), (429, "too many tries: wait a moment")):  # fmt: skip
         app.register_error_handler(code, refuse(code, text))
 
 

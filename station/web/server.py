@@ -33,7 +33,7 @@ class WebServer:
         self.hub = Hub(settings.max_streams)
         self.archive = Archive(settings.database, settings.retention_days, settings.token_hours)
         self.feed = Feed(settings, self.hub, self.archive, self._report_url)
-        self.app = create_app(settings, self.hub, self.archive, self.feed)
+        self.app = create_app(settings, self.hub, self.archive, self.feed, self._report_url)
         self._socket = _listen(settings.host, settings.port)
         self.port: int = self._socket.getsockname()[1]
         self._server = create_server(

@@ -53,7 +53,7 @@ function write(nowMs) {
   set($("chip"), "mood", stale ? "bad" : MOODS[screen] ?? "wait");
   say($("chip").lastElementChild, words("chip", chip));
   say($("message").querySelector(".head"), find("head", screen) ?? "");
-  say($("message").querySelector(".text"), find("text", screen) ?? "");
+  say($("message").querySelector(".text"), screen === "summary" ? ran(model.latest.summary) : find("text", screen) ?? "");
   $("start").hidden = !(screen === "idle" && boot.trusted);
   $("pain").hidden = false;
   drawNumbers(model, boot.bands);
@@ -62,6 +62,10 @@ function write(nowMs) {
   say($("facts"), factsText(model));
   writeMessage(message);
   writeReport(screen);
+}
+
+function ran(summary) {
+  return summary ? t("summary_facts", { time: clockText(summary.duration_s ?? 0), strides: summary.strides ?? "–" }) : "";
 }
 
 function writeMessage(message) {

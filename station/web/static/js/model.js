@@ -59,8 +59,8 @@ export class Model {
   screen() {
     if (!this.online) return this.everOnline ? "server_lost" : "connecting";
     if (this.latest.link && !this.latest.link.broker) return "broker_lost";
-    if (this.latest.status?.state === "offline" || !this.latest.state) return "offline";
-    return this.latest.state.state ?? "offline";
+    if (this.latest.status?.state === "offline") return "offline";
+    return this.latest.state?.state ?? (this.latest.live ? "running" : "offline");
   }
 
   running() {
