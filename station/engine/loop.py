@@ -6,6 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future
 
 from station import wire
 from station.camera import Camera
@@ -21,7 +22,7 @@ from station.wire import topics
 
 #: A camera that gives no frame for this long counts as lost.
 STALL_S = 5.0
-_HEALTH_EVERY_S = 5.0
+HEALTH_EVERY_S = 5.0
 #: Commands that wait for the next frame; more are refused.
 _MAX_COMMANDS = 32
 
@@ -67,6 +68,11 @@ class Engine:
     def frames(self) -> int:
         """Frames processed so far."""
         return self._processed
+
+    @property
+    def frames_lost(self) -> int:
+        """Frames that a newer one replaced before anybody looked at them."""
+        return self._latest.lost
 
     def stop(self) -> None:
         """End the loop soon; may be called from a signal handler or another thread."""
@@ -114,7 +120,7 @@ class Engine:
                 self._process(frame)
             elif not self._stop.is_set():
                 self._check_camera(now_s - newest_s)
-            if now_s - health_s >= _HEALTH_EVERY_S:
+            if now_s - health_s >= HEALTH_EVERY_S:
                 health_s = now_s
                 self._publish_health()
             self._tick()
@@ -141,6 +147,9 @@ class Engine:
 
     def _obey(self, command: Command) -> tuple[Output, ...]:
         """Do what was asked, answer, and return what the kernel said to it."""
+        if command.name == "erase":
+            self._erase(command)
+            return ()
         outputs: tuple[Output, ...] = ()
         reason = None
         if command.name == "start":
@@ -149,14 +158,25 @@ class Engine:
             outputs = self._session.stop(self._t_s)
         elif command.name == "baseline":
             outputs = self._session.baseline(self._t_s)
-        elif command.name == "erase":
-            self._publisher.erase(str(command.args.get("session", "")))
         elif command.name == "identify":
             self._say(f"identify: this is {self._camera.name}")
         else:
             reason = "not in this version"
         self._publisher.answer(command, ok=reason is None, reason=reason)
         return outputs
+
+    def _erase(self, command: Command) -> None:
+        """Forget a session; the answer comes when the disk has forgotten it."""
+        token = str(command.args["session"])
+        if token == self._outlet.running:
+            self._publisher.answer(command, ok=False, reason="this session is running: stop it first")
+            return
+
+        def answer(done: Future[bool]) -> None:
+            error = done.exception()
+            self._publisher.answer(command, ok=error is None, reason=None if error is None else str(error))
+
+        self._publisher.erase(token).add_done_callback(answer)
 
     def _emit(self, outputs: tuple[Output, ...]) -> None:
         if outputs:

@@ -72,6 +72,8 @@ class Outlet:
                 self._door.record(topics.CUE, wire.cue_json(output, self.token or ""))
             elif isinstance(output, SessionSummary):
                 self._summary(output, frames_lost)
+        if self.state is None:
+            self._change(State("idle", t_s), frames_lost)  # until the kernel says otherwise
         if self._live and pose is not None and t_s - self._live_s >= _LIVE_GAP_S:
             self._live_s = t_s
             self._door.say(topics.LIVE, wire.live_json(live, pose, self._view))
@@ -81,14 +83,14 @@ class Outlet:
         """The random name of the newest session; ``None`` before the first."""
         return None if self._session is None else self._tokens[self._session]
 
+    @property
+    def running(self) -> str | None:
+        """The token of the session that is on now; ``None`` between sessions."""
+        return self.token if self.state is not None and self.state.session is not None else None
+
     def camera_lost(self) -> None:
         """Tell that no frames come any more."""
-        since_s = self._now_s
-        self._change(State("camera_lost", since_s, self._session if self._running else None), 0)
-
-    @property
-    def _running(self) -> bool:
-        return self.state is not None and self.state.session is not None
+        self._change(State("camera_lost", self._now_s, self._session if self.running else None), 0)
 
     def _stride(self, stride: StrideMetrics) -> None:
         token = self.token

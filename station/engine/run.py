@@ -55,7 +55,9 @@ def run(config: Config, arguments: Sequence[str], *, web: bool, open_browser: bo
         clip = config.camera.source == "auto" and camera.name.startswith(str(BUNDLED_CLIP))
         say(f"camera   {camera.name}{'   (no camera attached: the bundled clip in a loop)' if clip else ''}")
         inbox = Inbox()
-        publisher = _publisher(config, host, port, inbox)
+        outbox = Outbox(config.outbox.path or state_dir() / "outbox.db", config.outbox.max_rows)
+        stack.callback(outbox.close)
+        publisher = Publisher(_link(config, host, port), outbox, version=version(), on_command=inbox.put)
         stack.callback(publisher.close)
         outlet = _outlet(config, camera, publisher)
         engine = Engine(
@@ -89,11 +91,9 @@ def _session(config: Config, camera: Camera) -> Session:
     return Session(camera.view, settings)
 
 
-def _publisher(config: Config, host: str, port: int, inbox: Inbox) -> Publisher:
-    path = config.outbox.path or state_dir() / "outbox.db"
+def _link(config: Config, host: str, port: int) -> Link:
     mqtt = config.mqtt
-    link = Link(host, port, config.topic_root, mqtt.username, mqtt.password_file, mqtt.ca_file)
-    return Publisher(link, Outbox(path, config.outbox.max_rows), version=version(), on_command=inbox.put)
+    return Link(host, port, config.topic_root, mqtt.username, mqtt.password_file, mqtt.ca_file)
 
 
 def _broker(config: Config, stack: contextlib.ExitStack) -> PrivateBroker | None:

@@ -12,23 +12,24 @@ from station.types import Frame, View
 
 
 class FakeCamera:
-    """Grey frames at ``fps``. ``ends_after`` frames: the end; ``dies_after``: CameraError; ``stalls_after``: silence.
+    """Grey frames whose times go by ``fps``, one every ``pace_s`` of real time.
 
-    ``log`` holds (monotonic seconds, what was called); ``given`` counts the frames handed out.
+    ``ends_after`` frames: the end; ``dies_after``: CameraError; ``stalls_after``: silence. ``log`` holds (monotonic
+    seconds, what was called); ``given`` counts the frames handed out.
     """
 
     def __init__(
         self,
         view: View | None = None,
         *,
-        pace: bool = False,
+        pace_s: float = 0.0,
         ends_after: int | None = None,
         dies_after: int | None = None,
         stalls_after: int | None = None,
         start_s: float = 1000.0,
     ) -> None:
         self._view = view or View(64, 48, 30.0)
-        self._pace, self._start_s = pace, start_s
+        self._pace_s, self._start_s = pace_s, start_s
         self._ends_after, self._dies_after, self._stalls_after = ends_after, dies_after, stalls_after
         self._closed = threading.Event()
         self.given = 0
@@ -55,8 +56,8 @@ class FakeCamera:
         if self.given == self._stalls_after:
             self._closed.wait()
             return None
-        if self._pace:
-            self._closed.wait(1.0 / self._view.fps)
+        if self._pace_s:
+            self._closed.wait(self._pace_s)
         image = np.full((self._view.height_px * 3 // 2, self._view.width_px), 90, np.uint8)
         frame = Frame(self._start_s + self.given / self._view.fps, self.given, image, "yuv420")
         self.given += 1
