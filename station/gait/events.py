@@ -2,9 +2,9 @@
 
 No camera behind a runner sees the force under the foot. What it sees are instants that stand in a steady relation to it:
 
-- *contact*: heel and ankle fall fastest shortly after the foot has met the belt, and the pelvis falls fastest when the
-  force under the foot has grown to body weight (Verheul et al. 2021: no effect of foot strike). The two are averaged; how
-  far they disagree is part of the uncertainty.
+- *contact*: the ankle falls fastest shortly after the foot has met the belt, and the pelvis falls fastest when the force
+  under the foot has grown to body weight (doi 10.1016/j.jbiomech.2021.110419: no effect of foot strike). The two are
+  averaged; how far they disagree is part of the uncertainty.
 - *off*: the heel rises fastest at toe-off. In the picture the foot also sinks because the belt carries it nearer; how fast,
   the planted foot itself tells in mid-stance, so the correction needs no calibration.
 
@@ -29,8 +29,8 @@ CUTOFF_HZ, ROLLOFF_HZ = 10.5, 1.0
 #: Search windows in cycles after the anchor at which the feet are level and this one comes down.
 CONTACT_WINDOW = (-0.09, 0.12)
 PUSH_WINDOW = (0.12, 0.60)
-#: Heel and ankle fall fastest this long after contact [s] (force plate, one runner; two more agree within 5 ms).
-HEEL_FALL_AFTER_CONTACT_S = 0.029
+#: The ankle (where it is not seen, the heel) falls fastest this long after contact [s]: force plate, one runner.
+FALL_AFTER_CONTACT_S = 0.0255
 #: Share of the half-sine delay from contact to body weight that pelves show.
 PELVIS_DELAY_SHARE = 0.9
 #: Heel rises fastest this long before toe-off [s].
@@ -88,20 +88,20 @@ def locate(fit: Fit, side: Side, period_s: float, speeds: Floats) -> FootEvents:
     base = 0.0 if side == "left" else 0.5
     columns = COLUMNS[side]
     known = np.isfinite(fit.coef[columns, 0])
-    foot = [columns[c] for c in (HEEL, ANKLE) if known[c]]
-    fall = peak(-speeds[:, foot].mean(axis=1), base + CONTACT_WINDOW[0], base + CONTACT_WINDOW[1])
-    heel_contact = fall - HEEL_FALL_AFTER_CONTACT_S / period_s
+    foot = columns[ANKLE] if known[ANKLE] else columns[HEEL]
+    fall = peak(-speeds[:, foot], base + CONTACT_WINDOW[0], base + CONTACT_WINDOW[1])
+    foot_contact = fall - FALL_AFTER_CONTACT_S / period_s
     heel = columns[HEEL] if known[HEEL] else columns[ANKLE]
     sole = columns[TOE] if known[TOE] else heel
-    off = _off(speeds[:, heel], speeds[:, sole], heel_contact, base, period_s)
-    contact, doubt = heel_contact, HEEL_FALL_AFTER_CONTACT_S / 4 / period_s
+    off = _off(speeds[:, heel], speeds[:, sole], foot_contact, base, period_s)
+    contact, doubt = foot_contact, FALL_AFTER_CONTACT_S / 4 / period_s
     if np.isfinite(fit.coef[PELVIS, 0]):
-        pelvis_fall = peak(-speeds[:, PELVIS], heel_contact - 0.02, heel_contact + 0.17)
-        duty = min(max(off - heel_contact, 0.15), 0.5)
+        pelvis_fall = peak(-speeds[:, PELVIS], foot_contact - 0.02, foot_contact + 0.17)
+        duty = min(max(off - foot_contact, 0.15), 0.5)
         delay = PELVIS_DELAY_SHARE * duty / math.pi * math.asin(min(4 * duty / math.pi, 1.0))
         pelvis_contact = pelvis_fall - delay
-        gap = max(-0.03, min(0.03, (pelvis_contact - heel_contact)))
-        contact, doubt = heel_contact + gap / 2, abs(gap) / 2
+        gap = max(-0.03, min(0.03, (pelvis_contact - foot_contact)))
+        contact, doubt = foot_contact + gap / 2, abs(gap) / 2
     return FootEvents(contact, off, doubt * period_s)
 
 

@@ -38,7 +38,9 @@ class Channel(IntEnum):
 
 
 #: Size that each curve may well have: the prior of the harmonic model.
-AMPLITUDE = np.array([8.0, 12.0, 8.0, 0.06, 0.03, 10.0, 10.0, 0.06, 0.08, 0.08, 6.0, 20.0, 20.0])
+AMPLITUDE = np.array([10.0, 15.0, 10.0, 0.06, 0.03, 10.0, 10.0, 0.06, 0.08, 0.08, 6.0, 20.0, 20.0])
+#: and how it falls from harmonic to harmonic.
+DECAY = 2.0
 #: How much one stride may well differ from the pooled curve.
 STRIDE_SD = np.array([0.8, 1.5, 1.0, 0.006, 0.008, 1.2, 1.2, 0.01, 0.012, 0.012, 1.0, 4.0, 4.0])
 

@@ -12,7 +12,7 @@ from station.gait.recent import Recent
 from station.geometry import RayCaster
 from station.harmonics import Fit, HarmonicPool, basis, huber_weights
 from station.metrics import readings
-from station.metrics.channels import AMPLITUDE, HARMONICS, STRIDE_SD, Channel, channels, hip_width_m, weights
+from station.metrics.channels import AMPLITUDE, DECAY, HARMONICS, STRIDE_SD, Channel, channels, hip_width_m, weights
 from station.metrics.curves import Curves
 from station.metrics.table import METRICS, Zone, bands
 from station.metrics.timing import Timing, pooled_timing, stride_timing
@@ -31,7 +31,7 @@ class StrideMeter:
     def __init__(self, recent: Recent, caster: RayCaster, profile: str | None = None) -> None:
         self._recent = recent
         self._caster = caster
-        self._pool = HarmonicPool(AMPLITUDE, HARMONICS, WINDOW)
+        self._pool = HarmonicPool(AMPLITUDE, HARMONICS, WINDOW, DECAY)
         self._bands = bands(profile)
         self.reset()
 
