@@ -2,9 +2,9 @@
 
 Plain int8 moves the hips by pixels: large early layers need the range of floats, and the last, 4 px and smaller, turn
 every error into one of position. The layers between (8 to 16 px) hold most of the weights and multiplications and bear
-int8 well. Weights are symmetric per output channel; activations have one scale per tensor, from ranges measured once
-(`python -m station.models.calibrate`) and committed. Nothing here depends on the machine: sums are avoided, every
-division and rounding is that of IEEE 754, so the same input gives the same bytes everywhere.
+int8 well, but for a few that the recipe names. Weights are symmetric per output channel; activations have one scale per
+tensor, from ranges measured once (``python -m station.lab.calibrate_pose``) and committed. Nothing here depends on the
+machine: sums are avoided, every division and rounding is that of IEEE 754, so the same input gives the same bytes.
 """
 
 from __future__ import annotations
@@ -29,15 +29,21 @@ _WEIGHT_AXIS = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3}
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Which layers become int8: those whose output picture is ``smallest`` to ``largest`` pixels high."""
+    """Which layers become int8: those whose output picture is ``smallest`` to ``largest`` pixels high.
 
-    smallest: int = 8
-    largest: int = 16
+    Layers whose output is named in ``keep_float`` (short names) do not.
+    """
+
+    smallest: int
+    largest: int
+    keep_float: frozenset[str] = frozenset()
 
     def takes(self, op: Op) -> bool:
         """Whether this operator becomes int8."""
         shape = op.outputs[0].shape
-        return op.kind in _INT8_VERSIONS and len(shape) == 4 and self.smallest <= shape[1] <= self.largest
+        if op.kind not in _INT8_VERSIONS or short_name(op.outputs[0]) in self.keep_float:
+            return False
+        return len(shape) == 4 and self.smallest <= shape[1] <= self.largest
 
 
 def short_name(tensor: Tensor) -> str:

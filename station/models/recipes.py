@@ -67,7 +67,7 @@ _DETECTOR = Shipped(
         ),
     },
 )
-_POINTS_AND_PRESENCE = ("Identity", "Identity_1")  # not the segmentation, the heatmaps and the world points
+_POINTS_PRESENCE_HEATMAPS = ("Identity", "Identity_1", "Identity_3")  # not the segmentation and the world points
 _BOXES_AND_SCORES = ("Identity", "Identity_1")
 
 RECIPES: Mapping[str, Recipe] = {
@@ -78,22 +78,22 @@ RECIPES: Mapping[str, Recipe] = {
             "f0b5b5ffc7772a322f0dcfc8406ec19421d81859bf2cbc9403da838871fbf47c",
         ),
         Recipe(
-            "lite", "pose_lite_int8.tflite", _LITE, _POINTS_AND_PRESENCE,
-            "741d1d6eab842726436caa828a88837bcf5a064a1267a6c0e795796a1d7c226c",
+            "lite", "pose_lite_int8.tflite", _LITE, _POINTS_PRESENCE_HEATMAPS,
+            "679d5561cf9cfd9f8f45e6760cdc8903af64abc6276a516270cb467c9b0bc917",
             ranges="ranges_lite.json",
         ),
         Recipe(
-            "full", "pose_full_int8.tflite", _FULL, _POINTS_AND_PRESENCE,
-            "ba365e87549cca48f81bd452e04b372886c4d49afd0b503e542b6d9f351208cd",
+            "full", "pose_full_int8.tflite", _FULL, _POINTS_PRESENCE_HEATMAPS,
+            "fb7233bd9025bbe207bac77840fa3f5d7c4e7d925cee82463724f8bd330bb8ea",
             ranges="ranges_full.json",
         ),
         Recipe(
-            "lite-float", "pose_lite_float.tflite", _LITE, _POINTS_AND_PRESENCE,
-            "ca914d24a6461bd72fcd94b63ad59dfbe31171edf7d0994812f9b730ac0476c7",
+            "lite-float", "pose_lite_float.tflite", _LITE, _POINTS_PRESENCE_HEATMAPS,
+            "fed9770a05b9c973a8e40e6592cc3240704aad1c52232804e63c74e75b79dfdd",
         ),
         Recipe(
-            "full-float", "pose_full_float.tflite", _FULL, _POINTS_AND_PRESENCE,
-            "513b0ae55b6b6c06e91a3650b8e5eafcd95ffc13cb5ee23dcebe56328bae7106",
+            "full-float", "pose_full_float.tflite", _FULL, _POINTS_PRESENCE_HEATMAPS,
+            "795ea155ce2520349ba14fafe5d0a49fb648599a40c00291cfddf27db596cb5c",
         ),
     )
 }  # fmt: skip

@@ -11,11 +11,13 @@ from station.inference import Model
 from station.models import built_model
 from station.pose.crop import Cropper
 from station.pose.detector import Detector
+from station.pose.heatmap import refine
 from station.pose.region import Region
 from station.pose.sides import SideKeeper
 from station.types import KEYPOINTS, Floats, Frame, Pixels, Pose
 
 SIZE_PX = 256
+_CELLS = 64  # of a heatmap, each way
 _POINTS = 39  # 33 of the body, 2 that place the next crop, 4 unused
 _HIP_CENTRE, _CIRCLE_EDGE = 33, 34
 
@@ -51,7 +53,7 @@ class Landmarks:
 
 
 class LandmarkModel:
-    """BlazePose's landmark model (256 px input, 39 times (x, y, z, visibility, presence))."""
+    """BlazePose's landmark model (256 px input; 39 times x, y, z, visibility, presence; 39 heatmaps of 64 cells)."""
 
     def __init__(self, model: Model) -> None:
         self._model = model
@@ -73,9 +75,12 @@ class LandmarkModel:
     def landmarks(self, region: Region) -> Landmarks:
         """What the last run found, the crop having been that of ``region``."""
         values = self._model.output(5 * _POINTS).reshape(_POINTS, 5).astype(np.float64)
+        heatmaps = self._model.output(_CELLS * _CELLS * _POINTS).reshape(_CELLS, _CELLS, _POINTS)
+        crop_xy = values[:, :2]
+        crop_xy[_ROWS] = refine(crop_xy[_ROWS], heatmaps[:, :, _ROWS], SIZE_PX / _CELLS)
         seen, there = 1 / (1 + np.exp(-values[:, 3:].T.clip(-60, 60)))
         # The model counts from the edge of the first pixel, the picture from its centre.
-        xy_px = region.to_picture(values[:, :2] - 0.5, SIZE_PX)
+        xy_px = region.to_picture(crop_xy - 0.5, SIZE_PX)
         return Landmarks(xy_px, seen * there, float(self._model.output(1).item()))
 
 
