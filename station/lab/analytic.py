@@ -37,7 +37,7 @@ class RunnerSpec:
     ``asymmetry``: (right - left)/mean of contact times. ``heel_off``: share of contact at which the heel rises.
     ``heel_peak_s``: instant of its greatest upward speed after off. ``reach``: share of the stance path ahead of the
     hip. ``give_m``: how far shoe and skin give way under load. ``bounce_m``: harmonics (per step) of the pelvis' height
-    against the centre of mass. ``jitter_s``: SD of each event about its phase; ``stride_sd``: that of stride time, relative.
+    against the centre of mass. ``jitter_s``: SD of an event about its phase; ``stride_sd``: of stride time, relative.
     """
 
     speed_mps: float = 2.8
