@@ -139,9 +139,8 @@ class Listener:
 
     def _message(self, _client: mqtt.Client, _userdata: Any, message: mqtt.MQTTMessage) -> None:
         correlation = getattr(message.properties, "CorrelationData", None)
-        self.heard.append(
-            Heard(message.topic, bytes(message.payload), message.retain, self.connections, time.monotonic(), correlation)
-        )
+        payload, now_s = bytes(message.payload), time.monotonic()
+        self.heard.append(Heard(message.topic, payload, message.retain, self.connections, now_s, correlation))
 
     def on(self, end: str) -> list[Heard]:
         """What was heard on topics that end with ``end``, in order."""
