@@ -173,6 +173,7 @@ def _score_strides(case: Case, truth: Truth, said: Sequence[StrideMetrics]) -> N
     starts = np.array([s.start_s for s in truth.strides])
     between = _Between(truth.trial)
     case.true_strides = len(starts)
+    covered_s = (truth.strides[0].start_s, truth.strides[-1].end_s)
     for s in said:
         between.add(_as_stride(s))
         if s.status == "rejected":
@@ -182,7 +183,8 @@ def _score_strides(case: Case, truth: Truth, said: Sequence[StrideMetrics]) -> N
         case.ok += 1
         i = int(np.abs(starts - s.stride.start_s).argmin()) if len(starts) else -1
         if i < 0 or abs(starts[i] - s.stride.start_s) > MATCH_S:
-            case.unmatched_s.append(s.stride.start_s)
+            if covered_s[0] - MATCH_S < s.stride.start_s < covered_s[1] - MATCH_S:
+                case.unmatched_s.append(s.stride.start_s)
             continue
         true = dict(truth.pooled(i))
         if not case.events_are_truth:

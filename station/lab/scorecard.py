@@ -43,6 +43,10 @@ BOUNDS = (
     Bound("sway mm", ("sway_mm",), 2, 4),
     Bound("vertical osc. mm", ("vertical_oscillation_mm",), 2, 4),
     Bound("step width mm", ("step_width_mm",), 5, 10),
+    # where the camera is not calibrated: the same lengths in units of a 160 mm hip
+    Bound("sway hw", ("sway_hw",), 0.0125, 0.025),
+    Bound("vertical osc. hw", ("vertical_oscillation_hw",), 0.0125, 0.025),
+    Bound("step width hw", ("step_width_hw",), 0.03, 0.06),
     Bound("knee gap hw", _sides("knee_gap_*_hw"), 0.05, 0.10),
     Bound("adduction deg", _sides("hip_adduction_*_deg"), 1.0, 2.0),
     Bound("trunk lean deg", _sides("trunk_lean_*_deg"), 0.4, 0.8),
@@ -142,7 +146,7 @@ def _condition(report: Report, name: str) -> Iterator[str]:
     )
     for x in lines(report, name):
         yield (
-            f"{x.bound.name:21}{x.median:8.2f}{x.bound.median * slack:7.2f}{x.worst:8.2f}{x.bound.each * slack:7.2f} "
+            f"{x.bound.name:21}{x.median:8.3f}{x.bound.median * slack:7.2f}{x.worst:8.3f}{x.bound.each * slack:7.2f} "
             f"{_VERDICT[x.met]:4}{100 * x.coverage:7.1f}{x.ci95:7.2f}{x.sd:6.1f}{100 * x.nulls:6.1f}"
             f"{x.vs_mean:8.2f}  {x.worst_trial}"
         )
