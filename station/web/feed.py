@@ -169,7 +169,6 @@ def summary_of(session: dict[str, Any]) -> dict[str, Any]:
         "strides": session.get("strides"),
         "metrics": {name: metrics[name] for name in _SUMMARY_METRICS if isinstance(metrics.get(name), dict)},
         "zones": {name: zones[name] for name in _SUMMARY_METRICS if name in zones},
-        "advice": [str(item) for item in session.get("advice") or []][:3],
     }
 
 

@@ -101,7 +101,7 @@ def report_of(session: Mapping[str, Any], t: Texts) -> Report:
         unknown=tuple((t.words("metric", name), _why(metrics.get(name), t))
                       for name in ROWS if rows[name] is None and not _twin_known(name, rows)),
         curves=tuple(view for name in CURVES if (view := _curve(name, _entry(_table(session, "curves"), name), t))),
-        cues=tuple(_cue(cue, t) for cue in session.get("cues") or () if isinstance(cue, dict)),
+        cues=tuple(_cue(cue, t) for cue in _list(session, "cues") if isinstance(cue, dict)),
         exercises=exercises_of(session.get("advice"), t),
         rejected=tuple((t.words("reason", str(reason)), int(finite(count) or 0))
                        for reason, count in _table(session, "rejected").items()),
@@ -152,6 +152,11 @@ def _table(session: Mapping[str, Any], key: str) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def _list(session: Mapping[str, Any], key: str) -> list[Any]:
+    value = session.get(key)
+    return value if isinstance(value, list) else []
+
+
 def _entry(table: Mapping[str, Any], key: str) -> dict[str, Any]:
     value = table.get(key)
     return value if isinstance(value, dict) else {}
@@ -197,11 +202,11 @@ def _unit(name: str) -> str:
 
 
 def _curve(name: str, curve: Mapping[str, Any], t: Texts) -> CurveView | None:
-    mean = [finite(value) for value in curve.get("mean") or ()] if isinstance(curve.get("mean"), list) else []
+    mean = [finite(value) for value in _list(curve, "mean")]
     known = [value for value in mean if value is not None]
     if len(known) < 2:
         return None
-    sd = [finite(value) or 0.0 for value in curve.get("sd") or ()] if isinstance(curve.get("sd"), list) else []
+    sd = [finite(value) or 0.0 for value in _list(curve, "sd")]
     sd += [0.0] * (len(mean) - len(sd))
     low = min(value - s for value, s in zip(mean, sd, strict=False) if value is not None)
     high = max(value + s for value, s in zip(mean, sd, strict=False) if value is not None)

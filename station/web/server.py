@@ -64,18 +64,22 @@ class WebServer:
         """Serve until :meth:`stop`."""
         self.feed.start()
         self._broom.start()
+        server = self._server
         try:
-            self._server.run()
+            # waitress' own run() ends by an exception in the main thread only; this ends in whatever thread it runs.
+            while not self._stopping.is_set():
+                server.asyncore.loop(timeout=0.5, map=server._map, use_poll=True, count=1)
         finally:
             self._stopping.set()
+            self.hub.close_all()
+            server.task_dispatcher.shutdown()
+            server.close()
             self.feed.stop()
             self.archive.close()
 
     def stop(self) -> None:
-        """End every stream and the server; safe from another thread."""
+        """Let :meth:`run` end within half a second; safe from another thread and from a signal handler."""
         self._stopping.set()
-        self.hub.close_all()
-        self._server.close()
 
     def _sweep(self) -> None:
         while True:
@@ -118,7 +122,7 @@ def serve(config: Config) -> int:
     server = WebServer(settings_from(config))
 
     def end(_signal: int, _frame: FrameType | None) -> None:
-        threading.Thread(target=server.stop, daemon=True).start()
+        server.stop()
 
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, end)
