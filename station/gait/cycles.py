@@ -22,6 +22,10 @@ SPEED_CHANGE = 0.035
 BRIDGED_GAP_S = 0.15
 #: Cycles the feet model needs before it can tell events.
 WARM_UP_CYCLES = 2
+#: How fast the phase of the model is pulled back to the mean of the crossings, a cycle.
+GAUGE_GAIN = 0.2
+#: A contact phase that moved by more than this between cycles makes the stride's start be timed anew [s].
+CONTACT_MOVED_S = 0.005
 #: How far beyond the closing anchor the frames of a cycle must reach, in cycles.
 LOOK_AHEAD = 0.2
 #: A foot that misses its curve by more than this around an event did not do what the model says [m].
@@ -59,6 +63,8 @@ class CycleReader:
         self.feet = FeetModel()
         self._periods: list[float] = []
         self._last_anchor_s = np.nan
+        self._gauge_s = 0.0
+        self._contact_phase = 0.0
         self._last_contact: GaitEvent | None = None
         self.footing: dict[Side, FootEvents] = {}
 
@@ -66,6 +72,7 @@ class CycleReader:
         """Forget the runner."""
         self.feet.reset()
         self._periods.clear()
+        self._gauge_s = 0.0
         self.break_off()
 
     def break_off(self) -> None:
@@ -161,7 +168,10 @@ class CycleReader:
         rows = self._recent.between(cycle.end_anchor_s - 0.2 * period, cycle.end_anchor_s + 0.2 * period)
         phase = (self._recent.t_s(rows) - cycle.end_anchor_s) / period
         late, _, _ = self.feet.shift(phase, self._heights(rows), period, COLUMNS["left"] + COLUMNS["right"], 0.02)
-        cycle.end_anchor_s += float(np.clip(late, -0.05, 0.05))
+        late = float(np.clip(late, -0.05, 0.05))
+        # The model was learnt from the anchors: without a hold on the crossings themselves both would drift together.
+        self._gauge_s += GAUGE_GAIN * (late - self._gauge_s)
+        cycle.end_anchor_s += late - self._gauge_s
 
     def _learn(self, cycle: Cycle) -> None:
         rows = self._recent.between(cycle.start_anchor_s, cycle.end_anchor_s)
@@ -173,6 +183,9 @@ class CycleReader:
 
     def _time_events(self, cycle: Cycle) -> Iterator[None]:
         left, right = self.footing["left"], self.footing["right"]
+        if abs(left.contact - self._contact_phase) * cycle.period_s > CONTACT_MOVED_S:
+            self._last_contact = None  # the model has learnt better where contact lies: time both ends by it
+        self._contact_phase = left.contact
         first = self._last_contact or self._event(cycle, "contact", "left", left.contact)
         wanted = (
             ("left_off", "off", "left", left.off),

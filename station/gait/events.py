@@ -29,8 +29,11 @@ CUTOFF_HZ, ROLLOFF_HZ = 10.5, 1.0
 #: Search windows in cycles after the anchor at which the feet are level and this one comes down.
 CONTACT_WINDOW = (-0.09, 0.12)
 PUSH_WINDOW = (0.12, 0.60)
-#: The ankle (where it is not seen, the heel) falls fastest this long after contact [s]: force plate, one runner.
-FALL_AFTER_CONTACT_S = 0.0255
+#: The ankle (where it is not seen, the heel) falls fastest this long after contact [s] (force plate, one runner), and
+#: later by this much for each m/s at which the belt lets a planted foot sink in the picture (three runners, four heights).
+FALL_AFTER_CONTACT_S, FALL_LATER_PER_SINKING = 0.0155, 0.0115
+#: Of several falls the first that reaches this share of the fastest is the one at contact; the belt makes later ones.
+FIRST_SHARE = 0.75
 #: Share of the half-sine delay from contact to body weight that pelves show.
 PELVIS_DELAY_SHARE = 0.9
 #: Heel rises fastest this long before toe-off [s].
@@ -70,14 +73,17 @@ def velocities(fit: Fit, period_s: float) -> Floats:
     return np.asarray(_slopes()[1] @ (fit.coef * taper).T / period_s)
 
 
-def peak(curve: Floats, start: float, end: float) -> float:
-    """Phase of the highest local maximum of a grid curve between two phases (may wrap), refined by a parabola."""
+def peak(curve: Floats, start: float, end: float, share: float = 1.0) -> float:
+    """Phase of a local maximum of a grid curve between two phases (may wrap), refined by a parabola.
+
+    It is the first that reaches ``share`` of the highest; without any, the highest point.
+    """
     index = np.arange(round(start * GRID), round(end * GRID) + 1)
     window = curve[index % GRID]
     inner = np.flatnonzero((window[1:-1] >= window[:-2]) & (window[1:-1] > window[2:])) + 1
     if not len(inner):
         return float(index[int(np.argmax(window))] / GRID)
-    at = int(inner[np.argmax(window[inner])])
+    at = int(inner[np.argmax(window[inner] >= share * window[inner].max())])
     before, top, after = window[at - 1 : at + 2]
     bend = before - 2 * top + after
     return float((index[at] + 0.5 * (before - after) / bend) / GRID)
@@ -89,11 +95,12 @@ def locate(fit: Fit, side: Side, period_s: float, speeds: Floats) -> FootEvents:
     columns = COLUMNS[side]
     known = np.isfinite(fit.coef[columns, 0])
     foot = columns[ANKLE] if known[ANKLE] else columns[HEEL]
-    fall = peak(-speeds[:, foot], base + CONTACT_WINDOW[0], base + CONTACT_WINDOW[1])
-    foot_contact = fall - FALL_AFTER_CONTACT_S / period_s
+    fall = peak(-speeds[:, foot], base + CONTACT_WINDOW[0], base + CONTACT_WINDOW[1], FIRST_SHARE)
     heel = columns[HEEL] if known[HEEL] else columns[ANKLE]
     sole = columns[TOE] if known[TOE] else heel
-    off = _off(speeds[:, heel], speeds[:, sole], foot_contact, base, period_s)
+    sinking = _sinking(speeds[:, sole], fall)
+    foot_contact = fall - (FALL_AFTER_CONTACT_S + FALL_LATER_PER_SINKING * sinking) / period_s
+    off = _off(speeds[:, heel], sinking, base, period_s)
     contact, doubt = foot_contact, FALL_AFTER_CONTACT_S / 4 / period_s
     if np.isfinite(fit.coef[PELVIS, 0]):
         pelvis_fall = peak(-speeds[:, PELVIS], foot_contact - 0.02, foot_contact + 0.17)
@@ -105,7 +112,13 @@ def locate(fit: Fit, side: Side, period_s: float, speeds: Floats) -> FootEvents:
     return FootEvents(contact, off, doubt * period_s)
 
 
-def _off(heel: Floats, sole: Floats, contact: float, base: float, period_s: float) -> float:
+def _sinking(sole: Floats, fall: float) -> float:
+    """Speed [m/s] at which the belt lets the planted foot sink in the picture: read in the first half of stance."""
+    index = np.arange(round((fall + 0.07) * GRID), round((fall + 0.15) * GRID))
+    return max(-float(sole[index % GRID].mean()), 0.0)
+
+
+def _off(heel: Floats, sinking: float, base: float, period_s: float) -> float:
     """Fastest rise of the heel, freed of the sinking that the belt gives a foot on it.
 
     Freed of it, the heel rises fastest where its apparent acceleration has fallen to ``HEEL_LEAVES_BELT_PER_S`` times the
@@ -113,10 +126,8 @@ def _off(heel: Floats, sole: Floats, contact: float, base: float, period_s: floa
     """
     acceleration = np.gradient(heel) * GRID / period_s
     push = peak(acceleration, base + PUSH_WINDOW[0], base + PUSH_WINDOW[1])
-    middle = np.arange(round((contact + 0.1) * GRID), round((contact + 0.18) * GRID))
-    threshold = HEEL_LEAVES_BELT_PER_S * max(-float(sole[middle % GRID].mean()), 0.0)
     index = np.arange(round(push * GRID), round((push + 0.35) * GRID))
-    excess = acceleration[index % GRID] - threshold
+    excess = acceleration[index % GRID] - HEEL_LEAVES_BELT_PER_S * sinking
     below = np.flatnonzero(excess <= 0)
     if not len(below) or below[0] == 0:
         return push + HEEL_RISE_BEFORE_OFF_S / period_s

@@ -9,12 +9,20 @@ import numpy as np
 
 from station.gait.cycles import Cycle
 
+#: Force and picture need not agree on a single event: scatter of one against the other within a runner [s].
+EVENT_SCATTER_S = 0.003
+
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Seconds of one stride (or their mean over the pooled ones); ``event_sd_s`` is the random error of one event."""
+    """Seconds of one stride (or their mean over the pooled ones).
+
+    ``cycle`` is the stride time between level feet, less exposed to the contact model than ``stride``; ``event_sd_s`` the
+    random error of one event.
+    """
 
     stride: float
+    cycle: float
     step_left: float
     step_right: float
     contact_left: float
@@ -31,20 +39,21 @@ def stride_timing(cycle: Cycle) -> Timing:
     right, right_off, end = at["right_contact"], at["right_off"], at["end"]
     return Timing(
         stride=end - left,
+        cycle=cycle.period_s,
         step_left=right - left,
         step_right=end - right,
         contact_left=left_off - left,
         contact_right=right_off - right,
         flight_left=right - left_off,
         flight_right=end - right_off,
-        event_sd_s=float(np.mean([event.sd_s for event in cycle.events.values()])),
+        event_sd_s=float(np.hypot(EVENT_SCATTER_S, np.mean([event.sd_s for event in cycle.events.values()]))),
     )
 
 
 def pooled_timing(strides: Sequence[Timing]) -> Timing:
-    """Mean of every time."""
-    names = Timing.__dataclass_fields__
-    return Timing(*(float(np.mean([getattr(s, name) for s in strides])) for name in names))
+    """Mean of every time; the stride time from the cycles."""
+    mean = {name: float(np.mean([getattr(s, name) for s in strides])) for name in Timing.__dataclass_fields__}
+    return Timing(**(mean | {"stride": mean["cycle"]}))
 
 
 def variation_pct(strides: Sequence[Timing]) -> tuple[float, float] | None:
