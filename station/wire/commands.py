@@ -89,8 +89,8 @@ def reply_topic(root: str, name: str, response_topic: str | None) -> str:
     usual = f"{root}/cmd/{name}/result"
     if not response_topic or len(response_topic) > MAX_RESPONSE_TOPIC or response_topic.startswith("$"):
         return usual
-    if any(sign in response_topic for sign in "+#\0"):
-        return usual
+    if any(sign in response_topic for sign in "+#") or not response_topic.isprintable():
+        return usual  # the broker would throw us out for publishing there
     ours = response_topic == root or response_topic.startswith(f"{root}/")
     mine = re.fullmatch(re.escape(root) + r"/cmd/[^/]+/result", response_topic)
     return usual if ours and not mine else response_topic
