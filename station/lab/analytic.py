@@ -55,7 +55,7 @@ class RunnerSpec:
     foot_m: float = 0.18
     hip_width_m: float = 0.16
     step_width_m: float = 0.05
-    reach: float = 0.46
+    reach: float = 0.36
     valgus_m: float = 0.01
     obliquity_deg: Harmonics = ((3.0, 3.1), (2.0, 0.5), (0.7, 1.0))
     rotation_deg: Harmonics = ((4.0, 0.5), (0.8, 2.0))
@@ -82,7 +82,7 @@ class RunnerSpec:
         rng = np.random.default_rng(seed)
         speed = float(rng.uniform(2.0, 4.5))
         cadence = float(np.clip(158 + 7 * (speed - 2.5) + rng.normal(0, 9), 148, 200))
-        duty = float(np.clip(0.385 - 0.032 * (speed - 2.5) + rng.normal(0, 0.02), 0.25, 0.43))
+        duty = float(np.clip(0.37 - 0.04 * (speed - 2.5) + rng.normal(0, 0.018), 0.25, 0.42))
         size = float(rng.normal(1.0, 0.05))
         rear = rng.uniform() < 0.75
         strike = float(rng.uniform(4, 18) if rear else rng.uniform(-10, 1))
@@ -102,7 +102,7 @@ class RunnerSpec:
             foot_m=0.18 * size,
             hip_width_m=float(rng.uniform(0.14, 0.19)),
             step_width_m=float(rng.normal(0.04, 0.035)),
-            reach=float(rng.uniform(0.43, 0.49)),
+            reach=float(rng.uniform(0.33, 0.40)),
             valgus_m=float(rng.normal(0.008, 0.01)),
             obliquity_deg=_harmonics(rng, (2.5, 2.2, 0.7, 0.5, 0.25, 0.2)),
             rotation_deg=_harmonics(rng, (4.0, 1.0, 0.6, 0.3, 0.2, 0.1)),
@@ -209,7 +209,7 @@ def cycle(spec: RunnerSpec) -> Cycle:
     feet = {"L": _foot(spec, phase, left), "R": _foot(spec, (phase - 0.5) % 1.0, right)}
     marks: dict[str, Floats] = {}
     # the hip is as high as the straighter leg allows at its longest reach
-    hip_m = 0.985 * (spec.thigh_m + spec.shank_m)
+    hip_m = 0.995 * (spec.thigh_m + spec.shank_m)
     lowest = min(_room(feet[s]["ANKLE"], height, hip_m) for s in "LR")
     sway = spec.sway_m * np.cos(2 * np.pi * (phase - 0.15))
     centre = np.stack([-sway, height + lowest, 0.012 * np.cos(4 * np.pi * (phase - 0.1))], 1)
@@ -308,7 +308,7 @@ def _ball(spec: RunnerSpec, t_s: Floats, contact_s: float, pitch: Floats) -> Flo
     fall = -0.9
     lift = spec.toe_lift_m
     up = _spline(
-        np.array([0, 0.28, 0.62, 1 - 0.065 / swing_s, 1 - 0.042 / swing_s, 1.0]),
+        np.array([0, 0.34, 0.64, 1 - 0.065 / swing_s, 1 - 0.042 / swing_s, 1.0]),
         np.array([y_off, y_off + lift, rest_m + 0.45 * lift, end + 0.018, end + 0.020, end]),
         (vy_off * swing_s, fall * swing_s),
         w,
@@ -360,8 +360,9 @@ def _knee(spec: RunnerSpec, hip: Floats, ankle: Floats, sign: float) -> Floats:
     d = ankle - hip
     long = np.clip(np.linalg.norm(d, axis=1), 0.2, None)
     a, b = spec.thigh_m, spec.shank_m
-    along = np.clip((a * a - b * b + long**2) / (2 * long), 0.3 * a, a)
-    out_m = np.sqrt(np.maximum(a * a - along**2, 1e-4))
+    along = np.maximum((a * a - b * b + long**2) / (2 * long), 0.3 * a)
+    bent = a * a - along**2
+    out_m = np.sqrt(0.5 * (bent + np.sqrt(bent**2 + 0.004**2)))  # no kink as the leg becomes straight
     ahead = np.stack([np.zeros(_N), -d[:, 2], d[:, 1]], 1)
     ahead /= np.linalg.norm(ahead, axis=1)[:, None]
     knee: Floats = hip + d / long[:, None] * along[:, None] + ahead * out_m[:, None]
