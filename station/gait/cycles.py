@@ -105,7 +105,9 @@ class CycleReader:
             cycle.reasons.append(Reason.WARMING_UP)
             return
         speeds = velocities(self._fit(), cycle.period_s)
-        self.footing = {side: locate(self._fit(), side, cycle.period_s, speeds) for side in ("left", "right")}
+        self.footing = {
+            side: locate(self._fit(), side, cycle.period_s, speeds, self._recent.steepness) for side in ("left", "right")
+        }
         yield
         yield from self._time_events(cycle)
 

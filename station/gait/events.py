@@ -2,9 +2,9 @@
 
 No camera behind a runner sees the force under the foot. What it sees are instants that stand in a steady relation to it:
 
-- *contact*: the ankle falls fastest shortly after the foot has met the belt, and the pelvis falls fastest when the force
-  under the foot has grown to body weight (doi 10.1016/j.jbiomech.2021.110419: no effect of foot strike). The two are
-  averaged; how far they disagree is part of the uncertainty.
+- *contact*: heel, ankle and toe together fall fastest shortly after the foot has met the belt, and the pelvis falls
+  fastest when the force under the foot has grown to body weight (doi 10.1016/j.jbiomech.2021.110419: no effect of foot
+  strike). Mixed 2 : 1 their errors cancel between heel and forefoot strikers; how far they disagree is the doubt.
 - *off*: the heel rises fastest at toe-off. In the picture the foot also sinks because the belt carries it nearer; how fast,
   the planted foot itself tells in mid-stance, so the correction needs no calibration.
 
@@ -20,6 +20,7 @@ from functools import cache
 import numpy as np
 
 from station.gait.feet import ANKLE, COLUMNS, HARMONICS, HEEL, PELVIS, TOE
+from station.gait.recent import NOMINAL_STEEPNESS
 from station.harmonics import Fit
 from station.types import Floats, Side
 
@@ -29,17 +30,20 @@ CUTOFF_HZ, ROLLOFF_HZ = 10.5, 1.0
 #: Search windows in cycles after the anchor at which the feet are level and this one comes down.
 CONTACT_WINDOW = (-0.09, 0.12)
 PUSH_WINDOW = (0.12, 0.60)
-#: The ankle (where it is not seen, the heel) falls fastest this long after contact [s] (force plate, one runner), and
-#: later by this much for each m/s at which the belt lets a planted foot sink in the picture (three runners, four heights).
-FALL_AFTER_CONTACT_S, FALL_LATER_PER_SINKING = 0.0155, 0.0115
+#: The mix of fastest fall of the foot and force-corrected fastest fall of the pelvis comes this long after contact [s]
+#: (formula runners of both foot strikes and one force plate); without a toe the foot's own instant comes later.
+MIX_AFTER_CONTACT_S, WITHOUT_TOE_S = 0.017, 0.0045
+FOOT_SHARE = 2 / 3
+#: A steeper view delays the foot's instant: seconds per unit of camera height over distance, against the usual mount.
+STEEP_VIEW_S = 0.019
 #: Of several falls the first that reaches this share of the fastest is the one at contact; the belt makes later ones.
 FIRST_SHARE = 0.75
 #: Share of the half-sine delay from contact to body weight that pelves show.
-PELVIS_DELAY_SHARE = 0.9
-#: Heel rises fastest this long before toe-off [s].
-HEEL_RISE_BEFORE_OFF_S = 0.0015
+PELVIS_DELAY_SHARE = 0.75
+#: The heel, freed of the belt's motion, rises fastest this long before toe-off [s].
+HEEL_RISE_BEFORE_OFF_S = 0.005
 #: Around toe-off the heel along the belt loses this share of belt speed a second.
-HEEL_LEAVES_BELT_PER_S = 5.4
+HEEL_LEAVES_BELT_PER_S = 7.4
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,27 +93,29 @@ def peak(curve: Floats, start: float, end: float, share: float = 1.0) -> float:
     return float((index[at] + 0.5 * (before - after) / bend) / GRID)
 
 
-def locate(fit: Fit, side: Side, period_s: float, speeds: Floats) -> FootEvents:
-    """Contact and off of one foot; ``speeds`` from :func:`velocities`."""
+def locate(fit: Fit, side: Side, period_s: float, speeds: Floats, steepness: float) -> FootEvents:
+    """Contact and off of one foot.
+
+    ``speeds`` from :func:`velocities`; ``steepness`` = height of the camera above the belt over its distance.
+    """
     base = 0.0 if side == "left" else 0.5
     columns = COLUMNS[side]
-    known = np.isfinite(fit.coef[columns, 0])
-    foot = columns[ANKLE] if known[ANKLE] else columns[HEEL]
-    fall = peak(-speeds[:, foot], base + CONTACT_WINDOW[0], base + CONTACT_WINDOW[1], FIRST_SHARE)
-    heel = columns[HEEL] if known[HEEL] else columns[ANKLE]
-    sole = columns[TOE] if known[TOE] else heel
-    sinking = _sinking(speeds[:, sole], fall)
-    foot_contact = fall - (FALL_AFTER_CONTACT_S + FALL_LATER_PER_SINKING * sinking) / period_s
+    known = [c for c in columns[:3] if np.isfinite(fit.coef[c, 0])]
+    toe, heel = columns[TOE] in known, columns[HEEL] if columns[HEEL] in known else columns[ANKLE]
+    foot = speeds[:, known].mean(axis=1)
+    fall = peak(-foot, base + CONTACT_WINDOW[0], base + CONTACT_WINDOW[1], FIRST_SHARE)
+    sinking = _sinking(speeds[:, columns[TOE] if toe else heel], fall)
     off = _off(speeds[:, heel], sinking, base, period_s)
-    contact, doubt = foot_contact, FALL_AFTER_CONTACT_S / 4 / period_s
-    if np.isfinite(fit.coef[PELVIS, 0]):
-        pelvis_fall = peak(-speeds[:, PELVIS], foot_contact - 0.02, foot_contact + 0.17)
-        duty = min(max(off - foot_contact, 0.15), 0.5)
-        delay = PELVIS_DELAY_SHARE * duty / math.pi * math.asin(min(4 * duty / math.pi, 1.0))
-        pelvis_contact = pelvis_fall - delay
-        gap = max(-0.03, min(0.03, (pelvis_contact - foot_contact)))
-        contact, doubt = foot_contact + gap / 2, abs(gap) / 2
-    return FootEvents(contact, off, doubt * period_s)
+    steep_s = STEEP_VIEW_S * (steepness - NOMINAL_STEEPNESS)
+    by_foot = fall - (MIX_AFTER_CONTACT_S + steep_s + (0.0 if toe else WITHOUT_TOE_S)) / period_s
+    if not np.isfinite(fit.coef[PELVIS, 0]):
+        return FootEvents(by_foot, off, 0.01)
+    pelvis_fall = peak(-speeds[:, PELVIS], by_foot - 0.02, by_foot + 0.17)
+    duty = min(max(off - by_foot, 0.15), 0.5)
+    force = duty / math.pi * math.asin(min(4 * duty / math.pi, 1.0))
+    by_pelvis = pelvis_fall - PELVIS_DELAY_SHARE * force - (MIX_AFTER_CONTACT_S + steep_s) / period_s
+    gap = max(-0.06, min(0.06, by_pelvis - by_foot))
+    return FootEvents(by_foot + (1 - FOOT_SHARE) * gap, off, abs(gap) / 2 * period_s)
 
 
 def _sinking(sole: Floats, fall: float) -> float:

@@ -14,6 +14,8 @@ FEET = {
 KNEES = {side: KEYPOINT_INDEX[f"{side}_knee"] for side in ("left", "right")}
 #: Height of the hip centres above the ankles in upright stance, as the unit of the gait room where nothing is calibrated [m].
 NOMINAL_LEG_M = 0.80
+#: Camera height over distance of the usual mount.
+NOMINAL_STEEPNESS = 0.40
 #: Time constant with which the apparent size of the runner is followed [s].
 SCALE_TAU_S = 1.5
 MIN_SCORE = 0.2
@@ -37,6 +39,14 @@ class Recent:
         self.end = 0
         self._seen = 0
         self._last_t = 0.0
+
+    @property
+    def steepness(self) -> float:
+        """Height of the camera above the belt over its distance, nominal where the mount does not tell."""
+        mount = self._caster.mount
+        if mount.height_m is None or mount.distance_m is None:
+            return NOMINAL_STEEPNESS
+        return mount.height_m / mount.distance_m
 
     def clear_scale(self) -> None:
         """Another runner: the apparent size starts anew."""
