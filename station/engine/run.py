@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from station import wire
 from station.broker import PrivateBroker, start_child, stop_child
 from station.camera import BUNDLED_CLIP, Camera, open_camera
 from station.config import Config, WebConfig, state_dir
@@ -24,8 +25,10 @@ from station.errors import BrokerError, ConfigError, HiplineError
 from station.outbox import Outbox
 from station.publish import Link, Publisher
 from station.session import Session, SessionSettings
+from station.wire.topics import discovery_topic
 
-_WEB_START_S = 10.0
+_LOOK_EVERY_S = 0.1
+_RUNNING = "running  Ctrl-C stops everything"
 #: A page that dies is started again, at most this often.
 _WEB_RESTART_S = 10.0
 _OTHER_PORTS = range(8081, 8100)
@@ -47,7 +50,8 @@ def run(config: Config, arguments: Sequence[str], *, web: bool, open_browser: bo
         say(f"pose     BlazePose {config.pose.model}, {config.pose.threads} threads")
         broker = _broker(config, stack)
         host, port = (broker.host, broker.port) if broker else (str(config.mqtt.host), config.mqtt.port)
-        page = Page(config, [*arguments, "--set", f"mqtt.host={host}", "--set", f"mqtt.port={port}"]) if web else None
+        passed_on = [*arguments, "--set", f"mqtt.host={host}", "--set", f"mqtt.port={port}"]
+        page = Page(config, passed_on, open_browser=open_browser) if web else None
         if page is not None:
             page.start()
             stack.callback(page.stop)
@@ -57,7 +61,9 @@ def run(config: Config, arguments: Sequence[str], *, web: bool, open_browser: bo
         inbox = Inbox()
         outbox = Outbox(config.outbox.path or state_dir() / "outbox.db", config.outbox.max_rows)
         stack.callback(outbox.close)
-        publisher = Publisher(_link(config, host, port), outbox, version=version(), on_command=inbox.put)
+        publisher = Publisher(
+            _link(config, host, port), outbox, version=version(), on_command=inbox.put, also=_discovery(config)
+        )
         stack.callback(publisher.close)
         outlet = _outlet(config, camera, publisher)
         engine = Engine(
@@ -72,9 +78,9 @@ def run(config: Config, arguments: Sequence[str], *, web: bool, open_browser: bo
         )
         with _signals(engine.stop):
             publisher.start()
-            if page is not None:
-                page.announce(open_browser)
             _explain(config, host, port, private=broker is not None)
+            if page is None:
+                say(_RUNNING)
             engine.run()
         say("stopping")
     return 0
@@ -89,6 +95,12 @@ def _outlet(config: Config, camera: Camera, publisher: Publisher) -> Outlet:
 def _session(config: Config, camera: Camera) -> Session:
     settings = SessionSettings(auto_start=config.session.start == "auto", profile=config.session.profile)
     return Session(camera.view, settings)
+
+
+def _discovery(config: Config) -> dict[str, wire.JsonObject]:
+    station = config.station
+    entities = wire.discovery_json(config.topic_root, station.gym, station.name, version())
+    return {discovery_topic(station.name): entities}
 
 
 def _link(config: Config, host: str, port: int) -> Link:
@@ -109,7 +121,7 @@ def _watch(broker: PrivateBroker | None, page: Page | None) -> Callable[[], None
         if broker is not None and not broker.alive:
             raise BrokerError(f"mosquitto: the private broker on port {broker.port} ended by itself; start again")
         if page is not None:
-            page.keep_alive()
+            page.look_after()
 
     return tick
 
@@ -117,12 +129,14 @@ def _watch(broker: PrivateBroker | None, page: Page | None) -> Callable[[], None
 class Page:
     """The web process beside the engine: its own process, which knows the broker and nothing of the camera."""
 
-    def __init__(self, config: Config, arguments: Sequence[str]) -> None:
+    def __init__(self, config: Config, arguments: Sequence[str], *, open_browser: bool = False) -> None:
         self._host = config.web.host
         self._port = _web_port(config)
         self._command = [sys.executable, "-m", "station", "web", *arguments, "--set", f"web.port={self._port}"]
         self._child: subprocess.Popen[bytes] | None = None
-        self._started_s = 0.0
+        self._open_browser = open_browser
+        self._started_s = self._looked_s = 0.0
+        self._announced = False
 
     @property
     def url(self) -> str:
@@ -141,28 +155,32 @@ class Page:
         if self._child is not None:
             stop_child(self._child)
 
-    def keep_alive(self) -> None:
-        """Start it again if it died."""
-        if self._child is not None and self._child.poll() is not None:
-            now_s = time.monotonic()
+    def look_after(self) -> None:
+        """Say where it is once it answers; start it again if it died. Never waits: frames are being processed."""
+        now_s = time.monotonic()
+        if self._child is None or now_s - self._looked_s < _LOOK_EVERY_S:
+            return
+        self._looked_s = now_s
+        if self._child.poll() is not None:
             if now_s - self._started_s >= _WEB_RESTART_S:
                 say(f"page     ended with code {self._child.returncode}; starting it again")
                 self.start()
+        elif not self._announced and self._answers():
+            self._announced = True
+            say(f"page     {self.url}{_lan_hint(self._host, self._port)}")
+            say(_RUNNING)
+            if self._open_browser:
+                import webbrowser  # noqa: PLC0415 (slow, and hardly ever asked for)
 
-    def announce(self, open_browser: bool) -> None:
-        """Wait until it answers and say where."""
-        deadline_s = time.monotonic() + _WEB_START_S
-        address = ("127.0.0.1" if self.url.startswith("http://127.0.0.1") else self._host, self._port)
-        while time.monotonic() < deadline_s and self._child is not None and self._child.poll() is None:
-            with contextlib.suppress(OSError), socket.create_connection(address, timeout=0.5):
-                say(f"page     {self.url}{_lan_hint(self._host, self._port)}")
-                if open_browser:
-                    import webbrowser  # noqa: PLC0415 (slow, and hardly ever asked for)
+                webbrowser.open(self.url)
 
-                    webbrowser.open(self.url)
-                return
-            time.sleep(0.02)
-        say("page     did not come up; the engine runs without it and tries again")
+    def _answers(self) -> bool:
+        here = "127.0.0.1" if self.url.startswith("http://127.0.0.1") else self._host
+        try:
+            socket.create_connection((here, self._port), timeout=0.1).close()
+        except OSError:
+            return False
+        return True
 
 
 def _web_port(config: Config) -> int:
@@ -208,7 +226,6 @@ def _explain(config: Config, host: str, port: int, *, private: bool) -> None:
     root = config.topic_root
     say(f"broker   {host}:{port}{' (private)' if private else ''}")
     say(f"watch    mosquitto_sub -h {host} -p {port} -t '{root}/#' -T '{root}/live' -v")
-    say("running  Ctrl-C stops everything")
 
 
 def is_loopback(host: str) -> bool:
