@@ -4,6 +4,7 @@
 their JSON Schemas.
 """
 
+from station.wire.discovery import discovery_json
 from station.wire.jsonio import JsonObject, clean, dumps, loads
 from station.wire.messages import cue_json, health_json, live_json, session_json, state_json, status_json, wall_label
 from station.wire.schemas import schema
@@ -16,6 +17,7 @@ __all__ = [
     "TrackWriter",
     "clean",
     "cue_json",
+    "discovery_json",
     "dumps",
     "health_json",
     "live_json",
