@@ -52,7 +52,7 @@ bench: setup model ## how fast this machine runs the models
 	@$(STATION) bench latency $(ARGS)
 
 clip: setup-lab ## render the bundled clip again (workbench)
-	@.venv/bin/python -m station.lab clip $(ARGS)
+	@.venv/bin/python -m station.lab.clip station/assets/runner.mp4 $(ARGS)
 
 lock: setup-test ## write locks/ anew (ARGS=--upgrade: newest versions)
 	@deploy/lock $(ARGS)
