@@ -14,7 +14,9 @@ from station.gait.recent import Recent
 from station.geometry import RayCaster
 from station.metrics.measure import StrideMeter
 from station.pelvis import sample
-from station.types import Live, Observation, Output, Pose, View
+from station.standing import BASELINE_S, StandingLevel
+from station.types import Live, Observation, Output, PelvisSample, Pose, Side, StrideMetrics, View
+from station.visit import Change, Seen, Visit
 
 #: A gap longer than this makes another runner possible: everything pooled is forgotten [s].
 FORGET_AFTER_S = 2.0
@@ -31,15 +33,17 @@ class SessionSettings:
 class Session:
     """Feed it every frame in time order; it answers with what became known.
 
-    Work on a stride is cut into slices, one per frame, so that no frame waits for it. A stride comes out at most
-    ``LOOK_AHEAD`` cycles and some 18 frames after its last contact.
+    Work on a stride is cut into slices, one per frame, so that no frame waits for it: a stride comes out ``LOOK_AHEAD``
+    cycles and about 18 frames after its last contact, whatever the length of the run.
     """
 
     def __init__(self, view: View, settings: SessionSettings | None = None) -> None:
         self.view = view
         self.settings = settings or SessionSettings()
         self.caster = RayCaster(view)
+        self.visit = Visit(self.settings.auto_start)
         self._recent = Recent(self.caster)
+        self._standing = StandingLevel(self._recent)
         self._detector = AnchorDetector()
         self._reader = CycleReader(self._recent)
         self._meter = StrideMeter(self._recent, self.caster, self.settings.profile)
@@ -48,27 +52,56 @@ class Session:
         self._due: deque[Cycle] = deque()
         self._job: Iterator[Output | None] | None = None
         self._person_s: float | None = None
+        self._now_s = 0.0
         self._source: str | None = None
+        self._stability: float | None = None
+
+    # -- commands ----------------------------------------------------------------------------------------------------
+
+    def start(self, t_s: float, profile: str | None = None) -> tuple[Output, ...]:
+        """A runner starts a session; ``profile`` chooses the zones (``women``, ``men``, or none)."""
+        out: list[Output] = []
+        self._meter.set_profile(profile or self.settings.profile)
+        self._follow(self.visit.start(t_s), out)
+        return tuple(out)
+
+    def stop(self, t_s: float) -> tuple[Output, ...]:
+        """The session ends now."""
+        out: list[Output] = []
+        self._follow(self.visit.stop(t_s), out)
+        return tuple(out)
+
+    def baseline(self, t_s: float) -> tuple[Output, ...]:
+        """The runner stands still: take the standing level anew."""
+        del t_s
+        self._standing.clear()
+        self._meter.set_level(None, None)
+        return ()
+
+    # -- frames ------------------------------------------------------------------------------------------------------
 
     def feed(self, observation: Observation) -> tuple[Output, ...]:
         """What this frame made known."""
-        pose = observation.pose
+        t_s, pose = observation.t_s, observation.pose
+        self._now_s = t_s
         out: list[Output] = []
+        seen = Seen.NOBODY
         if pose is not None and pose.someone:
-            self._see(observation, pose, out)
-        self._work(observation.t_s, out)
+            seen = self._see(observation, pose, out)
+        if pose is not None:
+            self._follow(self.visit.see(t_s, seen), out)
+        self._work(t_s, out)
         return tuple(out)
 
     def finish(self) -> tuple[Output, ...]:
-        """What was still pending when the recording ended or the runner left."""
+        """What was still pending when the recording ended."""
         out: list[Output] = []
         while self._job is not None or self._due:
             self._work(np.inf, out)
+        self._follow(self.visit.stop(self._now_s), out)
         return tuple(out)
 
-    # -- one frame ---------------------------------------------------------------------------------------------------
-
-    def _see(self, observation: Observation, pose: Pose, out: list[Output]) -> None:
+    def _see(self, observation: Observation, pose: Pose, out: list[Output]) -> Seen:
         t_s = observation.t_s
         if self._person_s is not None and t_s - self._person_s > FORGET_AFTER_S:
             self._forget()
@@ -82,16 +115,31 @@ class Session:
             if anchor.side == "left":
                 self._up_s = anchor.t_s
             else:
-                self._close(anchor.t_s)
-        out.append(Live(t_s, pelvis, self._phase(t_s), None, None))
+                self._close(anchor.t_s, out)
+        seen = self._stands(t_s, anchor is not None, out)
+        out.append(self._live(t_s, pelvis))
+        return seen
 
-    def _phase(self, t_s: float) -> float | None:
-        del t_s
-        return None
+    def _stands(self, t_s: float, stepped: bool, out: list[Output]) -> Seen:
+        level = self._standing.feed(t_s, stepped)
+        if level is not None:
+            self._meter.set_level(*level)
+            self._follow(self.visit.baseline_taken(t_s), out)
+        return Seen.STANDING if self._standing.since_s + BASELINE_S / 2 < t_s else Seen.MOVING
 
-    def _close(self, down_s: float) -> None:
+    def _live(self, t_s: float, pelvis: PelvisSample) -> Live:
+        phase: float | None = None
+        side: Side | None = None
+        rhythm = self._reader.rhythm
+        if rhythm is not None and t_s - rhythm.start_s < 2 * rhythm.period_s:
+            phase = (t_s - rhythm.start_s) / rhythm.period_s % 1.0
+            side = "left" if phase < rhythm.right_contact else "right"
+        return Live(t_s, pelvis, phase, side, self._stability)
+
+    def _close(self, down_s: float, out: list[Output]) -> None:
         if self._down_s is not None and self._up_s is not None and self._up_s > self._down_s:
             self._due.append(Cycle(self._down_s, self._up_s, down_s))
+            self._follow(self.visit.step_shown(down_s), out)
         self._down_s = down_s
 
     def _forget(self) -> None:
@@ -101,7 +149,18 @@ class Session:
         self._recent.clear_scale()
         self._due.clear()
         self._job = None
+        self._stability = None
         self._down_s = self._up_s = None
+
+    def _follow(self, change: Change, out: list[Output]) -> None:
+        """Carry out what a change of state asks for."""
+        if change.ends:
+            self._stability = None
+            self._meter.set_level(None, None)
+        if change.begins:
+            self._meter.reset()
+        if change.state is not None:
+            out.append(change.state)
 
     # -- work in slices ----------------------------------------------------------------------------------------------
 
@@ -111,14 +170,22 @@ class Session:
             if t_s >= cycle.end_anchor_s + LOOK_AHEAD * cycle.period_s:
                 self._due.popleft()
                 self._job = self._process(cycle)
-        if self._job is not None:
-            try:
-                said = next(self._job)
-            except StopIteration:
-                self._job = None
-            else:
-                if said is not None:
-                    out.append(said)
+        if self._job is None:
+            return
+        try:
+            said = next(self._job)
+        except StopIteration:
+            self._job = None
+            return
+        if said is not None and self.visit.running:
+            out.append(said)
+            if isinstance(said, StrideMetrics):
+                self._judge(said, out)
+
+    def _judge(self, stride: StrideMetrics, out: list[Output]) -> None:
+        hidden = stride.metrics["pelvic_drop_peak_left_deg"].reason == "waist_hidden"
+        self._stability = stride.metrics["stability"].value
+        self._follow(self.visit.stride(stride.stride.end_s, stride.status == "ok", hidden), out)
 
     def _process(self, cycle: Cycle) -> Iterator[Output | None]:
         yield from self._reader.read(cycle)

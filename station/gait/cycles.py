@@ -55,6 +55,15 @@ class Cycle:
         return self.end_anchor_s - self.start_anchor_s
 
 
+@dataclass(frozen=True, slots=True)
+class Rhythm:
+    """The newest stride's clock, to tell the phase of a frame at once: left contact, period, phase of right contact."""
+
+    start_s: float
+    period_s: float
+    right_contact: float
+
+
 class CycleReader:
     """Turns the frames of one cycle into events, one slice of work per call of the iterator it returns."""
 
@@ -67,12 +76,14 @@ class CycleReader:
         self._contact_phase = 0.0
         self._last_contact: GaitEvent | None = None
         self.footing: dict[Side, FootEvents] = {}
+        self.rhythm: Rhythm | None = None
 
     def reset(self) -> None:
         """Forget the runner."""
         self.feet.reset()
         self._periods.clear()
         self._gauge_s = 0.0
+        self.rhythm = None
         self.break_off()
 
     def break_off(self) -> None:
@@ -210,6 +221,8 @@ class CycleReader:
             return
         cycle.start_s, cycle.end_s = cycle.events["left_contact"].t_s, cycle.events["end"].t_s
         self._judge_gait(cycle)
+        period = cycle.end_s - cycle.start_s
+        self.rhythm = Rhythm(cycle.end_s, period, (cycle.events["right_contact"].t_s - cycle.start_s) / period)
 
     def _event(self, cycle: Cycle, kind, side: Side, phase: float) -> GaitEvent | None:  # type: ignore[no-untyped-def]
         period = cycle.period_s

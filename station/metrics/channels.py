@@ -45,6 +45,7 @@ DECAY = 2.0
 STRIDE_SD = np.array([0.8, 1.5, 1.0, 0.006, 0.008, 1.2, 1.2, 0.01, 0.012, 0.012, 1.0, 4.0, 4.0])
 
 _INDEX = KEYPOINT_INDEX
+_SIDES = ("left", "right")
 
 
 def channels(recent: Recent, rows: slice, caster: RayCaster, hip_width_m: float) -> Floats:
@@ -60,7 +61,8 @@ def channels(recent: Recent, rows: slice, caster: RayCaster, hip_width_m: float)
     out[:, Channel.PELVIS_SIDE] = hips[:, 0] * depth
     for channel, side, medial in ((Channel.THIGH_LEFT, "left", 1.0), (Channel.THIGH_RIGHT, "right", -1.0)):
         out[:, channel] = _thigh_lean_deg(point[f"{side}_hip"], point[f"{side}_knee"], medial)
-    out[:, Channel.KNEE_GAP] = (point["right_knee"][:, 0] - point["left_knee"][:, 0]) * depth
+    knees = [point[f"{side}_knee"][:, 0] * _farther(point[f"{side}_hip"], point[f"{side}_knee"]) for side in _SIDES]
+    out[:, Channel.KNEE_GAP] = (knees[1] - knees[0]) * depth
     for channel, side in ((Channel.HEEL_LEFT, "left"), (Channel.HEEL_RIGHT, "right")):
         heel = point[f"{side}_heel"]
         out[:, channel] = heel[:, 0] * _planted_depth_m(heel[:, 1], depth, caster)
@@ -94,9 +96,13 @@ def hip_width_m(hip_ray: float, caster: RayCaster) -> float:
 
 def _thigh_lean_deg(hip: Floats, knee: Floats, medial: float) -> Floats:
     """Lean of the thigh toward the midline in the frontal plane. The knee is ahead of the hip: a little farther away."""
-    down = hip[:, 1] - knee[:, 1]
-    farther = 1.0 + KNEE_AHEAD * down
+    farther = _farther(hip, knee)
     return np.degrees(np.arctan2(medial * (knee[:, 0] * farther - hip[:, 0]), hip[:, 1] - knee[:, 1] * farther))
+
+
+def _farther(hip: Floats, knee: Floats) -> Floats:
+    """Depth of the knee over that of the hip, as it is in mid-stance."""
+    return np.asarray(1.0 + KNEE_AHEAD * (hip[:, 1] - knee[:, 1]))
 
 
 def _planted_depth_m(heel_up: Floats, pelvis_depth: Floats, caster: RayCaster) -> Floats:

@@ -32,8 +32,19 @@ class StrideMeter:
         self._recent = recent
         self._caster = caster
         self._pool = HarmonicPool(AMPLITUDE, HARMONICS, WINDOW, DECAY)
-        self._bands = bands(profile)
+        self.level_deg: float | None = None
+        self.tilt_level_deg: float | None = None
+        self.set_profile(profile)
         self.reset()
+
+    def set_profile(self, profile: str | None) -> None:
+        """Whose zones apply."""
+        self._bands = bands(profile)
+
+    def set_level(self, obliquity_deg: float | None, tilt_deg: float | None) -> None:
+        """Standing level of this runner; ``None`` or NaN = not known, then drop counts from the mean of the run."""
+        self.level_deg = obliquity_deg if obliquity_deg is not None and np.isfinite(obliquity_deg) else None
+        self.tilt_level_deg = tilt_deg if tilt_deg is not None and np.isfinite(tilt_deg) else None
 
     def reset(self) -> None:
         """Another runner, or a break too long to bridge."""
@@ -43,8 +54,6 @@ class StrideMeter:
         self._zones: dict[str, Zone] = {}
         self._hip_rays: deque[float] = deque(maxlen=400)
         self._seq = 0
-        self.level_deg: float | None = None
-        self.tilt_level_deg: float | None = None
         self.curves: Curves | None = None
 
     def forget_all_but(self, newest: int) -> None:
@@ -52,9 +61,6 @@ class StrideMeter:
         self._pool.forget_all_but(newest)
         while len(self._timing) > newest:
             self._timing.popleft()
-
-    def break_off(self) -> None:
-        """The chain of strides is broken: the next one has no neighbour."""
 
     def _number(self) -> int:
         self._seq += 1
