@@ -67,7 +67,8 @@ def _reachable(wanted: Iterable[Shipped]) -> Origin:
 
 def _download(package: str, origin: Origin, folder: Path) -> Path:
     if origin == "npm":
-        command = ["npm", "pack", package, "--silent", "--fetch-retries=2", f"--pack-destination={folder}"]
+        command = ["npm", "pack", package, "--fetch-retries=2", "--fetch-retry-mintimeout=1000"]
+        command += ["--fetch-retry-maxtimeout=5000", f"--pack-destination={folder}"]
     else:
         command = [sys.executable, "-m", "pip", "download", package, "--no-deps", "--only-binary=:all:", "--quiet"]
         command += [*PYPI_TARGET, "--dest", str(folder), "--disable-pip-version-check"]

@@ -55,7 +55,7 @@ class Cropper:
         cv2.cvtColor(self._yuv, cv2.COLOR_YUV2RGB_I420, dst=self._rgb)
 
     def _warp(self, plane: Pixels, matrix: Floats, out: Pixels, black: int = 0) -> None:
-        """Sample ``plane`` at ``matrix`` into ``out``; a much larger region is reduced first, so that few are skipped."""
+        """Sample ``plane`` at ``matrix`` into ``out``; a much larger region is reduced first: no pixel is skipped."""
         factor = int(0.5 / np.hypot(matrix[0, 0], matrix[1, 0]))
         if factor >= 2:
             plane, matrix = _reduced(plane, matrix, factor, out.shape[0])
