@@ -37,7 +37,7 @@ def test_every_answer_carries_the_security_headers(web: WebServer, path: str) ->
     assert "http" not in policy
     assert "frame-ancestors 'none'" in policy
     assert headers["x-content-type-options"] == "nosniff"
-    assert headers["referrer-policy"] == "no-referrer"
+    assert headers["referrer-policy"] == "same-origin"
     assert "server" not in headers
     if not path.startswith("/static"):
         assert headers["cache-control"] == "no-store"

@@ -46,6 +46,7 @@ export function drawBucket(pose) {
   const obliquity = pose?.obliquity_deg ?? null;
   const rotation = pose?.rotation_deg ?? null;
   const tilt = pose?.tilt_deg ?? null;
+  note("t", pose?.t ?? null, 4);
   note("obliquityDeg", obliquity);
   note("rotationDeg", rotation);
   note("tiltDeg", tilt);
@@ -86,7 +87,8 @@ function move(element, transform) {
   if (element.drawn !== transform) element.setAttribute("transform", (element.drawn = transform));
 }
 
-function note(name, value) {
-  const text = value === null ? "" : value.toFixed(2);
+// What is drawn can be read back from the DOM.
+function note(name, value, digits = 2) {
+  const text = value === null ? "" : value.toFixed(digits);
   if (tip.dataset[name] !== text) tip.dataset[name] = text;
 }

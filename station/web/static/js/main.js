@@ -152,6 +152,7 @@ function start() {
 
 function pain() {
   command("stop");
+  say($("pain-text"), t(boot.trusted ? "pain_text" : "pain_text_remote"));
   $("pain-says").showModal();
 }
 
