@@ -57,8 +57,10 @@ class PiCamera:
         self._open = True
         try:
             self._view = self._start(config)
-        except (RuntimeError, ValueError) as error:
+        except (RuntimeError, ValueError, CameraError) as error:
             self.close()
+            if isinstance(error, CameraError):
+                raise
             raise CameraError(f"picamera2: {self._model} refuses its settings ({error}); check [camera]") from None
 
     @property
@@ -103,8 +105,9 @@ class PiCamera:
         self._camera.align_configuration(wanted)
         self._camera.configure(wanted)
         actual = self._camera.camera_configuration()["main"]
-        if actual["format"] != "YUV420":
-            raise CameraError(f"picamera2: {self._model} delivers {actual['format']} instead of YUV420")
+        self._format = str(actual["format"])
+        if self._format not in ("YUV420", "NV12"):
+            raise CameraError(f"picamera2: {self._model} delivers {self._format}, the station needs YUV420 or NV12")
         self._size = (int(actual["size"][0]), int(actual["size"][1]))
         self._stride = int(actual["stride"])
         self._cap_exposure()
@@ -141,24 +144,37 @@ class PiCamera:
             flat = request.make_buffer("main")
         finally:
             request.release()
-        return int(metadata["SensorTimestamp"]), unpad_i420(flat, self._size, self._stride)
+        unpad = unpad_nv12 if self._format == "NV12" else unpad_i420
+        return int(metadata["SensorTimestamp"]), unpad(flat, self._size, self._stride)
 
 
 def unpad_i420(flat: Pixels, size: tuple[int, int], stride: int) -> Pixels:
-    """The picture (height * 3/2, width) in a buffer whose luma rows are ``stride`` bytes and chroma rows half of that.
+    """The I420 picture (height * 3/2, width) in a buffer: luma rows are ``stride`` bytes, chroma rows half of that.
 
     Without padding this is a view; with it, rows are copied once. Raises :class:`CameraError` for a short buffer.
     """
     width, height = size
-    needed = stride * height * 3 // 2
-    if flat.size < needed:
-        raise CameraError(f"picamera2: buffer of {flat.size} bytes for {width}x{height} with stride {stride}")
-    flat = flat[:needed]
+    flat = _whole(flat, size, stride)
     if stride == width:
         return flat.reshape(height * 3 // 2, width)
     luma = flat[: stride * height].reshape(height, stride)[:, :width]
     chroma = flat[stride * height :].reshape(height, stride // 2)[:, : width // 2]
     return np.concatenate([luma.ravel(), chroma.ravel()]).reshape(height * 3 // 2, width)
+
+
+def unpad_nv12(flat: Pixels, size: tuple[int, int], stride: int) -> Pixels:
+    """The same picture as I420 from a buffer whose chroma rows are ``stride`` bytes too, u and v taking turns."""
+    width, height = size
+    rows = _whole(flat, size, stride).reshape(height * 3 // 2, stride)[:, :width]
+    chroma = rows[height:].reshape(height // 2, width // 2, 2)
+    return np.concatenate([rows[:height].ravel(), chroma[..., 0].ravel(), chroma[..., 1].ravel()]).reshape(-1, width)
+
+
+def _whole(flat: Pixels, size: tuple[int, int], stride: int) -> Pixels:
+    needed = stride * size[1] * 3 // 2
+    if flat.size < needed:
+        raise CameraError(f"picamera2: buffer of {flat.size} bytes for {size[0]}x{size[1]} with stride {stride}")
+    return flat[:needed]
 
 
 def _picamera2_class() -> Any:

@@ -160,6 +160,8 @@ class VideoFile:
         time.sleep(max(0.0, self._epoch_s + t_s - now_s))
 
 
+#: ffmpeg's AVFMT_NOTIMESTAMPS: a bare stream, whose times ffmpeg would invent.
+_NO_TIMESTAMPS = 0x80
 #: 8-bit 4:2:0 planes in the order of I420; the j form differs in range only.
 _PLANAR = ("yuv420p", "yuvj420p")
 
@@ -179,6 +181,12 @@ def _open(path: Path) -> tuple[av.container.InputContainer, VideoStream]:
         what = "sound only" if container.streams.audio and not streams else "a picture or text" if streams else kind
         container.close()
         raise CameraError(f"{path}: holds no video ({what}); give a video file or a pose track")
+    if container.format.flags & _NO_TIMESTAMPS:
+        container.close()
+        raise CameraError(
+            f"{path}: a bare {kind} stream without times; put it into a container at its true rate, "
+            "as in `ffmpeg -r 60 -i IN -c copy OUT.mp4`"
+        )
     stream = streams[0]
     try:
         stream.thread_type = "AUTO"

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from station.camera import BUNDLED_CLIP, frames, open_camera
-from station.camera.picamera import unpad_i420
+from station.camera.picamera import unpad_i420, unpad_nv12
 from station.camera.video import VideoFile
 from station.config import CameraConfig
 from station.errors import CameraError
@@ -114,6 +114,10 @@ def test_a_picture_and_sound_are_no_video(tmp_path: Path) -> None:
     assert "no video" in _fails(tmp_path / "still.jpg")
 
 
+def test_a_bare_stream_has_no_times_and_says_how_to_give_it_some(tmp_path: Path) -> None:
+    assert "ffmpeg -r" in _fails(make_video(tmp_path / "rpicam.h264", frames=20))
+
+
 def test_a_file_cut_off_before_its_index(tmp_path: Path) -> None:
     whole = make_video(tmp_path / "whole.mp4", frames=60).read_bytes()
     (tmp_path / "cut.mp4").write_bytes(whole[: len(whole) // 2])
@@ -159,6 +163,18 @@ def test_unpadding_keeps_the_picture_and_drops_the_padding() -> None:
     np.testing.assert_array_equal(image[4:].ravel(), chroma.ravel())
     with pytest.raises(CameraError):
         unpad_i420(flat[:-1], (width, height), stride)
+
+
+def test_nv12_becomes_i420_with_and_without_padding() -> None:
+    width, height = 6, 4
+    luma = np.arange(24, dtype=np.uint8).reshape(4, 6)
+    u, v = np.arange(100, 106, dtype=np.uint8).reshape(2, 3), np.arange(200, 206, dtype=np.uint8).reshape(2, 3)
+    chroma = np.stack([u, v], axis=-1).reshape(2, 6)
+    for stride in (6, 8):
+        rows = np.pad(np.vstack([luma, chroma]), ((0, 0), (0, stride - width)), constant_values=255)
+        image = unpad_nv12(rows.ravel(), (width, height), stride)
+        np.testing.assert_array_equal(image[:4], luma)
+        np.testing.assert_array_equal(image[4:].ravel(), np.concatenate([u.ravel(), v.ravel()]))
 
 
 def test_the_real_video_is_read_whole(shared_dir: Path) -> None:
