@@ -36,7 +36,8 @@ class RunnerSpec:
     ``strike_deg``: foot pitch at contact, > 0 heel first, < 0 forefoot first. ``flat_s``: until the foot is flat.
     ``asymmetry``: (right - left)/mean of contact times. ``heel_off``: share of contact at which the heel rises.
     ``heel_peak_s``: instant of its greatest upward speed after off. ``reach``: share of the stance path ahead of the
-    hip. ``give_m``: how far shoe and skin give way under load. ``bounce_m``: harmonics (per step) of the pelvis' height
+    hip. ``give_m``: how far shoe and skin give way under load. ``vault_m``: rise of a
+    walker's pelvis. ``bounce_m``: harmonics (per step) of the pelvis' height
     against the centre of mass. ``jitter_s``: SD of an event about its phase; ``stride_sd``: of stride time, relative.
     """
 
@@ -66,6 +67,7 @@ class RunnerSpec:
     bounce_m: Harmonics = ((0.006, -5.3), (0.001, 0.0))
     impact: float = 0.5
     give_m: float = 0.010
+    vault_m: float = 0.035
     trunk_lean_deg: float = 1.0
     jitter_s: float = 0.003
     stride_sd: float = 0.008
@@ -139,7 +141,7 @@ class RunnerSpec:
             toe_lift_m=0.05,
             step_width_m=0.09,
             impact=0.0,
-            bounce_m=((0.0, 0.0),),
+            vault_m=float(rng.uniform(0.025, 0.045)),
         )
 
 
@@ -233,16 +235,17 @@ def _room(ankle: Floats, height: Floats, leg_m: float) -> float:
 
 def _pelvis_height(spec: RunnerSpec, phase: Floats, left: float, right: float) -> Floats:
     """Double integral of the ground reaction force of both feet [m], around zero, plus ``bounce_m`` against it."""
+    if spec.duty > 0.5:  # walking: the body vaults over the standing leg, highest where one foot stands alone
+        vault: Floats = 0.5 * spec.vault_m * np.cos(4 * np.pi * (phase - spec.duty / 2))
+        return vault
     force = np.zeros(_N)
     for start, duty in ((0.0, left), (0.5, right)):
         u = ((phase - start) % 1.0) / duty
         on = u < 1
         hump = np.sin(np.pi * np.minimum(u, 1.0))
-        if spec.duty > 0.5:  # walking: two humps
-            hump = hump * (1 - 0.45 * np.sin(np.pi * np.minimum(u, 1.0)) ** 3)
         t_s = u * duty * spec.stride_s
         knock = spec.impact * np.exp(-0.5 * ((t_s - 0.022) / 0.009) ** 2)
-        force += np.where(on, hump ** (1.1 if spec.duty < 0.5 else 0.8) + knock, 0.0) / duty
+        force += np.where(on, hump**1.1 + knock, 0.0) / duty
     acceleration = GRAVITY * (force / force.mean() - 1)
     k = np.fft.rfftfreq(_N, 1 / _N)
     k[0] = np.inf

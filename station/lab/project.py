@@ -91,13 +91,13 @@ def observe(trial: Trial, c: Condition, seed: int = 0) -> Iterator[Observation]:
     angles = {k: None if v is None else resample(trial.t_s, v, at_s) for k, v in pelvis_angles(trial.marks).items()}
     half = (kp["right_hip"] - kp["left_hip"]) / 2 * [0, c.hip_gain - 1, 0]
     kp["right_hip"], kp["left_hip"] = kp["right_hip"] + half, kp["left_hip"] - half
-    mean = (trial.marks["LHJC"] + trial.marks["RHJC"]).mean(0) / 2
+    mean = np.nanmean(trial.marks["LHJC"] + trial.marks["RHJC"], axis=0) / 2
     names = list(kp)
     xy_px = pinhole(np.stack([kp[k] for k in names], 1), np.array([mean[0], c.height_m, mean[2] + c.distance_m]), c)
     xy_px += _noise(rng, (len(at_s), 2 * len(names)), c.noise_px, 1 / c.fps, c.noise_corr_s).reshape(xy_px.shape)
     score = np.clip(rng.normal(0.9, 0.03, xy_px.shape[:2]), 0.0, 1.0)
     lost = rng.uniform(size=xy_px.shape[:2]) < c.lose
-    lost |= ((xy_px < 0) | (xy_px >= c.size_px)).any(-1)
+    lost |= (~(xy_px >= 0) | ~(xy_px < c.size_px)).any(-1)  # NaN: nobody there
     dropped = rng.uniform(size=len(at_s)) < c.drop_frames
     stamp_s = at_s + np.clip(rng.normal(0, c.jitter_ms / 1e3, len(at_s)), -0.45 / c.fps, 0.45 / c.fps)
     rows = [KEYPOINT_INDEX[k] for k in names]
