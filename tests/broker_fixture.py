@@ -27,6 +27,13 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def listens(port: int) -> bool:
+    """Whether a loopback port takes connections."""
+    with socket.socket() as probe:
+        probe.settimeout(0.5)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 def eventually(condition: Callable[[], object], timeout_s: float = 10.0, what: str = "") -> None:
     """Wait until ``condition`` holds; fail the test after ``timeout_s``."""
     until_s = time.monotonic() + timeout_s
@@ -74,9 +81,7 @@ class Mosquitto:
     @property
     def listens(self) -> bool:
         """Whether its port takes connections."""
-        with socket.socket() as probe:
-            probe.settimeout(0.5)
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+        return listens(self.port)
 
     def save(self) -> None:
         """Make it write its database now, as its autosave would."""

@@ -46,7 +46,8 @@ from station.wire.topics import COMMANDS, DELIVERY, LIVE, SESSION, STATUS, comma
 
 __all__ = ["Command", "Link", "LinkStats", "Publisher"]
 
-REWIND_S = 60.0
+#: Longer than any of our brokers goes without writing its memory down (autosave_interval 60 and 120 s).
+REWIND_S = 150.0
 HOLD_S = 30.0
 #: Messages of QoS 1 that are not records (states, answers), waiting for their turn.
 MAX_SAYINGS = 256
