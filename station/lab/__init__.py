@@ -1,0 +1,1 @@
+"""The workbench: renders runners with exact truth, trains and scores models. Never imported by the engine."""
