@@ -36,9 +36,10 @@ class RunnerSpec:
     ``strike_deg``: foot pitch at contact, > 0 heel first, < 0 forefoot first. ``flat_s``: until the foot is flat.
     ``asymmetry``: (right - left)/mean of contact times. ``heel_off``: share of contact at which the heel rises.
     ``heel_peak_s``: instant of its greatest upward speed after off. ``reach``: share of the stance path ahead of the
-    hip. ``give_m``: how far shoe and skin give way under load. ``vault_m``: rise of a
-    walker's pelvis. ``bounce_m``: harmonics (per step) of the pelvis' height
-    against the centre of mass. ``jitter_s``: SD of an event about its phase; ``stride_sd``: of stride time, relative.
+    hip. ``give_m``: how far shoe and skin give way under load. ``surge_m``, ``surge_lead_deg``: amplitude of the pelvis
+    fore and aft in each step, and its lead on the height. ``vault_m``: rise of a walker's pelvis. ``bounce_m``: harmonics
+    (per step) of the pelvis' height against the centre of mass. ``jitter_s``: SD of an event about its phase;
+    ``stride_sd``: of stride time, relative.
     """
 
     speed_mps: float = 2.8
@@ -67,6 +68,8 @@ class RunnerSpec:
     bounce_m: Harmonics = ((0.006, -5.3), (0.001, 0.0))
     impact: float = 0.5
     give_m: float = 0.010
+    surge_m: float = 0.013
+    surge_lead_deg: float = 118.0
     vault_m: float = 0.035
     trunk_lean_deg: float = 1.0
     jitter_s: float = 0.003
@@ -83,7 +86,7 @@ class RunnerSpec:
         """A plausible runner: what goes together in people (speed, cadence, duty, build) goes together here."""
         rng = np.random.default_rng(seed)
         speed = float(rng.uniform(2.0, 4.5))
-        cadence = float(np.clip(158 + 7 * (speed - 2.5) + rng.normal(0, 9), 148, 200))
+        cadence = float(np.clip(159 + 8 * (speed - 2.5) + rng.normal(0, 7), 150, 200))
         duty = float(np.clip(0.37 - 0.04 * (speed - 2.5) + rng.normal(0, 0.018), 0.25, 0.42))
         size = float(rng.normal(1.0, 0.05))
         rear = rng.uniform() < 0.75
@@ -118,6 +121,8 @@ class RunnerSpec:
             ),
             impact=float(rng.uniform(0.2, 0.9) if rear else rng.uniform(0, 0.25)),
             give_m=float(rng.uniform(0.003, 0.016)),
+            surge_m=float(rng.uniform(0.010, 0.016)),
+            surge_lead_deg=float(rng.uniform(100, 135)),
             trunk_lean_deg=float(rng.normal(0, 2)),
             jitter_s=float(rng.uniform(0.002, 0.005)),
             stride_sd=float(rng.uniform(0.005, 0.012)),
@@ -214,7 +219,9 @@ def cycle(spec: RunnerSpec) -> Cycle:
     hip_m = 0.995 * (spec.thigh_m + spec.shank_m)
     lowest = min(_room(feet[s]["ANKLE"], height, hip_m) for s in "LR")
     sway = spec.sway_m * np.cos(2 * np.pi * (phase - 0.15))
-    centre = np.stack([-sway, height + lowest, 0.012 * np.cos(4 * np.pi * (phase - 0.1))], 1)
+    # fore-aft, the pelvis runs a third of a step ahead of its height
+    ahead = float(np.angle(np.fft.rfft(height)[2])) + np.radians(spec.surge_lead_deg)
+    centre = np.stack([-sway, height + lowest, spec.surge_m * np.cos(4 * np.pi * phase + ahead)], 1)
     marks |= _pelvis(spec, phase, centre)
     for s, sign in (("L", -1.0), ("R", 1.0)):
         for name, xyz in feet[s].items():
