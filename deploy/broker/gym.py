@@ -199,8 +199,8 @@ class Gym:
 
 
 def _staff(person: str) -> str:
-    # A slash keeps the station patterns from ever matching: mosquitto refuses them to such names.
-    return f"staff/{person}"
+    # A plus keeps the station patterns from ever matching: mosquitto refuses all patterns to such names.
+    return f"staff+{person}"
 
 
 def _hash(password: str) -> str:
