@@ -148,7 +148,7 @@ def variance(cov: Floats, gradient: Floats) -> float:
 
 def huber_weights(residual: Floats, sigma: Floats, cut: float = 2.5) -> NDArray[np.float64]:
     """Weights 1 inside ``cut`` sigmas, falling as 1/|r| beyond; 0 where the residual is NaN."""
-    scaled = np.abs(residual) / (cut * sigma)
+    scaled = np.abs(residual) / (cut * np.maximum(sigma, 1e-9))
     with np.errstate(invalid="ignore"):
         weights = np.where(scaled > 1.0, 1.0 / np.maximum(scaled, 1.0), 1.0)
     return np.where(np.isfinite(scaled), weights, 0.0)

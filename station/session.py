@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from station.gait.anchors import AnchorDetector, lift_difference_m
+from station.gait.anchors import AnchorDetector, SwingSignal
 from station.gait.cycles import LOOK_AHEAD, Cycle, CycleReader
 from station.gait.recent import Recent
 from station.geometry import RayCaster
@@ -44,6 +44,7 @@ class Session:
         self.visit = Visit(self.settings.auto_start)
         self._recent = Recent(self.caster)
         self._standing = StandingLevel(self._recent)
+        self._signal = SwingSignal()
         self._detector = AnchorDetector()
         self._reader = CycleReader(self._recent)
         self._meter = StrideMeter(self._recent, self.caster, self.settings.profile)
@@ -110,12 +111,14 @@ class Session:
         self._source = pelvis.source
         self._recent.append(t_s, pose, pelvis)
         rays, scale = self._recent.newest()
-        anchor = self._detector.feed(t_s, lift_difference_m(rays, scale[1]))
+        anchor = self._detector.feed(t_s, self._signal.read(t_s, rays, scale[1]))
         if anchor is not None:
+            rhythm = self._reader.rhythm
+            level_s = anchor.t_s + self._signal.lead_s(0.7 if rhythm is None else rhythm.period_s)
             if anchor.side == "left":
-                self._up_s = anchor.t_s
+                self._up_s = level_s
             else:
-                self._close(anchor.t_s, out)
+                self._close(level_s, out)
         seen = self._stands(t_s, anchor is not None, out)
         out.append(self._live(t_s, pelvis))
         return seen
@@ -143,6 +146,7 @@ class Session:
         self._down_s = down_s
 
     def _forget(self) -> None:
+        self._signal.reset()
         self._detector.reset()
         self._reader.reset()
         self._meter.reset()

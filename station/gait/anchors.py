@@ -21,6 +21,13 @@ MIN_LIFT_M = 0.05
 MIN_HOLD_S = 0.09
 #: Low pass on the height difference [s].
 TAU_S = 0.02
+#: Travel of the ankles across the picture, in leg lengths (sd), that only a camera beside the runner sees.
+SIDE_TRAVEL = 0.2
+#: From the side the feet pass each other this many cycles before they are level in height.
+SIDE_LEAD = 0.36
+#: Time constant with which the view is judged [s].
+VIEW_TAU_S = 1.0
+_FEET = [*FEET["left"], *FEET["right"]]
 #: No step lasts longer [s]: the runner stands, or left.
 MAX_STEP_S = 1.1
 
@@ -33,11 +40,55 @@ class Anchor:
     side: Literal["left", "right"]
 
 
-def lift_difference_m(rays: Floats, leg_ray: float) -> float:
-    """Height of the left foot above the right one [nominal m] on one frame; NaN where a foot is not seen."""
-    heights = [np.nanmean(rays[FEET[side][:2], 1]) if np.isfinite(rays[FEET[side][:2], 1]).any() else np.nan
-               for side in ("left", "right")]  # fmt: skip
-    return float((heights[0] - heights[1]) * NOMINAL_LEG_M / leg_ray)
+class SwingSignal:
+    """The signal whose sign tells which leg swings: height of the left foot above the right one [nominal m].
+
+    From the side the feet pass each other far more clearly than they rise: where they travel sideways by more than
+    ``SIDE_TRAVEL`` leg lengths (sd), how far the left foot is *behind* the right one takes its place. That sign changes
+    before the foot comes down, by :data:`SIDE_LEAD` cycles; :attr:`lead_s` says how much later the anchor lies.
+    """
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Another runner."""
+        self._mean = np.zeros(3)  # ankle difference across [legs], its square, toe − heel across
+        self._weight = 0.0
+        self._last_s = 0.0
+
+    @property
+    def from_side(self) -> bool:
+        """Whether the camera stands beside the runner."""
+        mean = self._view
+        return self._weight > 0.3 and float(mean[1] - mean[0] ** 2) > SIDE_TRAVEL**2
+
+    @property
+    def _view(self) -> Floats:
+        """The means, free of the zero they started from."""
+        return np.asarray(self._mean / max(self._weight, 1e-9))
+
+    def lead_s(self, period_s: float) -> float:
+        """How much later than the change of sign the feet are level [s]."""
+        return SIDE_LEAD * period_s if self.from_side else 0.0
+
+    def read(self, t_s: float, rays: Floats, leg_ray: float) -> float:
+        """The signal of one frame; NaN where a foot is not seen."""
+        feet = rays[_FEET]
+        across = (feet[1, 0] - feet[4, 0]) / leg_ray
+        toes = np.nanmean(feet[[2, 5], 0] - feet[[0, 3], 0]) / leg_ray if np.isfinite(feet[[2, 5], 0]).any() else 0.0
+        if np.isfinite(across) and np.isfinite(toes):
+            share = min(max(t_s - self._last_s, 0.0) / VIEW_TAU_S, 0.1)
+            self._mean += share * (np.array((across, across**2, toes)) - self._mean)
+            self._weight += share * (1.0 - self._weight)
+            self._last_s = t_s
+        if self.from_side:
+            forward = 1.0 if self._view[2] > 0 else -1.0
+            return float(-forward * (across - self._view[0]) * NOMINAL_LEG_M)
+        left, right = feet[:2, 1], feet[3:5, 1]
+        if not (np.isfinite(left).any() and np.isfinite(right).any()):
+            return float("nan")
+        return float((np.nanmean(left) - np.nanmean(right)) * NOMINAL_LEG_M / leg_ray)
 
 
 class AnchorDetector:

@@ -30,6 +30,8 @@ CONTACT_MOVED_S = 0.005
 LOOK_AHEAD = 0.2
 #: A foot that misses its curve by more than this around an event did not do what the model says [m].
 MAX_EVENT_MISFIT_M = 0.04
+#: From the side contact times are too rough to tell walking by: there a stride must also be this slow [s].
+SLOW_STRIDE_S = 0.9
 #: Contact to contact and level to level time the same stride: they may differ by no more than this [share].
 STRIDE_AGAINST_CYCLE = 0.06
 #: Ankle travel sideways, in leg lengths, beyond which the camera does not stand behind the runner.
@@ -243,11 +245,11 @@ class CycleReader:
         at = {name: event.t_s for name, event in cycle.events.items()}
         order = [at["left_contact"], at["left_off"], at["right_contact"], at["right_off"], at["end"]]
         contact_s = (order[1] - order[0] + order[3] - order[2]) / 2
-        if contact_s > 0.5 * (order[4] - order[0]):
+        if contact_s > 0.5 * (order[4] - order[0]) and (cycle.rear_view or cycle.period_s > SLOW_STRIDE_S):
             cycle.reasons.append(Reason.WALKING)
         elif abs((order[4] - order[0]) / cycle.period_s - 1.0) > STRIDE_AGAINST_CYCLE:
             cycle.reasons.append(Reason.IMPLAUSIBLE_DURATION)
-        elif any(b <= a for a, b in zip(order, order[1:], strict=False)):
+        elif cycle.rear_view and any(b <= a for a, b in zip(order, order[1:], strict=False)):
             cycle.reasons.append(Reason.IMPLAUSIBLE_DURATION)
 
 
