@@ -113,8 +113,7 @@ class Session:
         rays, scale = self._recent.newest()
         anchor = self._detector.feed(t_s, self._signal.read(t_s, rays, scale[1]))
         if anchor is not None:
-            rhythm = self._reader.rhythm
-            level_s = anchor.t_s + self._signal.lead_s(0.7 if rhythm is None else rhythm.period_s)
+            level_s = anchor.t_s + self._signal.lead_s
             if anchor.side == "left":
                 self._up_s = level_s
             else:

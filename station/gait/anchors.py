@@ -23,8 +23,8 @@ MIN_HOLD_S = 0.09
 TAU_S = 0.02
 #: Travel of the ankles across the picture, in leg lengths (sd), that only a camera beside the runner sees.
 SIDE_TRAVEL = 0.2
-#: From the side the feet pass each other this many cycles before they are level in height.
-SIDE_LEAD = 0.36
+#: From the side the feet pass each other this long before they are level in height [s].
+SIDE_LEAD_S = 0.25
 #: Time constant with which the view is judged [s].
 VIEW_TAU_S = 1.0
 _FEET = [*FEET["left"], *FEET["right"]]
@@ -45,7 +45,7 @@ class SwingSignal:
 
     From the side the feet pass each other far more clearly than they rise: where they travel sideways by more than
     ``SIDE_TRAVEL`` leg lengths (sd), how far the left foot is *behind* the right one takes its place. That sign changes
-    before the foot comes down, by :data:`SIDE_LEAD` cycles; :attr:`lead_s` says how much later the anchor lies.
+    earlier; :attr:`lead_s` says how much later the anchor lies.
     """
 
     def __init__(self) -> None:
@@ -68,9 +68,10 @@ class SwingSignal:
         """The means, free of the zero they started from."""
         return np.asarray(self._mean / max(self._weight, 1e-9))
 
-    def lead_s(self, period_s: float) -> float:
+    @property
+    def lead_s(self) -> float:
         """How much later than the change of sign the feet are level [s]."""
-        return SIDE_LEAD * period_s if self.from_side else 0.0
+        return SIDE_LEAD_S if self.from_side else 0.0
 
     def read(self, t_s: float, rays: Floats, leg_ray: float) -> float:
         """The signal of one frame; NaN where a foot is not seen."""
