@@ -36,10 +36,10 @@ class RunnerSpec:
     ``strike_deg``: foot pitch at contact, > 0 heel first, < 0 forefoot first. ``flat_s``: until the foot is flat.
     ``asymmetry``: (right - left)/mean of contact times. ``heel_off``: share of contact at which the heel rises.
     ``heel_peak_s``: instant of its greatest upward speed after off. ``reach``: share of the stance path ahead of the
-    hip. ``give_m``: how far shoe and skin give way under load. ``surge_m``, ``surge_lead_deg``: amplitude of the pelvis
-    fore and aft in each step, and its lead on the height. ``vault_m``: rise of a walker's pelvis. ``bounce_m``: harmonics
-    (per step) of the pelvis' height against the centre of mass. ``jitter_s``: SD of an event about its phase;
-    ``stride_sd``: of stride time, relative.
+    hip. ``give_m``: how far shoe and skin give way under load. ``surge_m``, ``surge_lead_deg``: amplitude of the
+    pelvis fore and aft in each step, and its lead on the height. ``vault_m``: rise of a walker's pelvis.
+    ``bounce_m``: harmonics (per step) of the pelvis' height against the centre of mass. ``jitter_s``: SD of an event
+    about its phase; ``stride_sd``: of stride time, relative.
     """
 
     speed_mps: float = 2.8

@@ -207,8 +207,8 @@ class _Between:
         truth = Truth(self._trial, self._strides[-20:])
         if not truth.strides:
             return dict.fromkeys(EXCURSION, float("nan"))
-        pooled = truth.pooled(len(truth.strides) - 1)
-        return {k: pooled[k] for k in EXCURSION}
+        read = truth.angles(len(truth.strides) - 1)
+        return {k: read[k] for k in EXCURSION}
 
 
 def _compare(case: Case, s: StrideMetrics, true: Mapping[str, float]) -> None:

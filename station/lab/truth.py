@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -219,7 +220,17 @@ class Truth:
         self._phases = np.array(
             [[0.0, *(s.phase(t) for t in (s.left_off_s, s.right_contact_s, s.right_off_s))] for s in self.strides]
         )
-        self.per_stride: tuple[dict[str, float], ...] = tuple(self._alone(i) for i in range(len(self.strides)))
+
+    @cached_property
+    def per_stride(self) -> tuple[dict[str, float], ...]:
+        """Every metric of each stride alone."""
+        return tuple(self._alone(i) for i in range(len(self.strides)))
+
+    def angles(self, last: int, window: int = WINDOW) -> dict[str, float]:
+        """The metrics that are read from curves (drop, ranges, sway, oscillation), pooled over a window of strides."""
+        first = max(0, last + 1 - window)
+        curves = {k: v[first : last + 1].mean(axis=0) for k, v in self._curves.items()}
+        return self._angles(curves, self._phases[first : last + 1].mean(axis=0))
 
     def _holds(self, s: TrueStride) -> bool:
         t_s = self.trial.t_s
@@ -238,10 +249,7 @@ class Truth:
         first = max(0, last + 1 - window)
         rows = self.per_stride[first : last + 1]
         out = {k: float(np.mean([r[k] for r in rows])) for k in rows[0]}
-        from_curves = self._angles(
-            {k: v[first : last + 1].mean(axis=0) for k, v in self._curves.items()},
-            self._phases[first : last + 1].mean(0),
-        )
+        from_curves = self.angles(last, window)
         out |= {f"{k}_mean": out[k] for k in from_curves if k in out}
         out |= from_curves
         times = np.array([s.end_s - s.start_s for s in self.strides[first : last + 1]])
