@@ -17,7 +17,7 @@ from station.errors import BrokerError, CameraError
 from station.health import Supervisor
 from station.outbox import Outbox
 from station.publish import Link, Publisher
-from station.session import Session
+from station.session import Session, SessionSettings
 from station.types import View
 from tests.broker_fixture import Listener, Mosquitto, eventually
 from tests.engine.conftest import KnownRunner
@@ -265,3 +265,33 @@ def test_commands_are_answered(
         thread.join(5)
     assert listener.heard[0].json["ok"] is ok
     assert ok or listener.heard[0].json["reason"]
+
+
+def test_a_session_started_and_stopped_by_command(
+    mosquitto: Mosquitto, listen: Callable[..., Listener], runner: KnownRunner, view: View, tmp_path: Path
+) -> None:
+    listener = listen(mosquitto.port, f"{ROOT}/#")
+    inbox = Inbox()
+    with publishing(mosquitto, tmp_path, inbox) as publisher:
+        publisher.wait_connected(5)
+        outlet = Outlet(publisher, view, "tm-07", live=True, versions={"app": "1"})
+        session = Session(view, SessionSettings(auto_start=False))
+        camera = FakeCamera(view, pace_s=0.008)
+        engine = Engine(camera, Observer(runner, view), session, publisher, outlet, inbox=inbox)
+        thread = threading.Thread(target=engine.run)
+        thread.start()
+        eventually(lambda: engine.frames > 150)
+        assert listener.on("/stride") == []  # nobody started a session
+        listener.client.publish(f"{ROOT}/cmd/start", b'{"profile": "women"}', qos=1)
+        eventually(lambda: len(listener.on("/stride")) >= 5, 30, "strides of the session")
+        token = listener.on("/stride")[0].json["session"]
+        listener.client.publish(f"{ROOT}/cmd/erase", f'{{"session": "{token}"}}'.encode(), qos=1)
+        eventually(lambda: listener.on("/cmd/erase/result"))
+        assert "running" in listener.on("/cmd/erase/result")[0].json["reason"]
+        listener.client.publish(f"{ROOT}/cmd/stop", b"", qos=1)
+        eventually(lambda: listener.on("/cmd/stop/result"))
+        engine.stop()
+        thread.join(5)
+    states = [(heard.json["state"], heard.json["session"]) for heard in listener.on("/state")]
+    assert states[0] == ("idle", None)
+    assert ("running", token) in states or ("warming_up", token) in states
