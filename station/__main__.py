@@ -7,9 +7,12 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from station import config as configuration
 from station.errors import HiplineError
+
+if TYPE_CHECKING:
+    from station.config import Config
 
 # Every command imports what it needs when it runs: `station --help` and the page must not wait for the interpreter.
 # ruff: noqa: PLC0415
@@ -27,8 +30,8 @@ examples:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    arguments = parser().parse_args(argv)
     try:
+        arguments = parser().parse_args(argv)
         code: int = arguments.run(arguments)
         sys.stdout.flush()
     except HiplineError as error:
@@ -93,8 +96,10 @@ def _common() -> argparse.ArgumentParser:
     return common
 
 
-def _loaded(arguments: argparse.Namespace) -> configuration.Config:
-    return configuration.load(arguments.config, arguments.overrides)
+def _loaded(arguments: argparse.Namespace) -> Config:
+    from station.config import load
+
+    return load(arguments.config, arguments.overrides)
 
 
 def _passed_on(arguments: argparse.Namespace) -> list[str]:

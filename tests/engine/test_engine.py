@@ -234,6 +234,7 @@ def test_health_says_rates_and_latencies(
     assert 5 < health["fps_out"] <= health["fps_in"] + 5
     assert health["pose_ms"]["p50"] <= health["pose_ms"]["p95"]
     assert health["kernel_ms"]["p50"] > 0
+    assert health["publish_ms"]["p50"] > 0
     assert health["rss_mb"] > 10
     assert health["camera"]["calibrated"] is True
 
