@@ -64,7 +64,7 @@ def parser() -> argparse.ArgumentParser:
     _add_bench(commands, common)
     from station.models import cli
 
-    cli.add_parser(commands)
+    cli.add_parser(commands, [common])
     return top
 
 

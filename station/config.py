@@ -75,7 +75,7 @@ class CameraConfig:
 class PoseConfig:
     """Which landmark model, on how many threads."""
 
-    model: Literal["lite", "full"] = "full"
+    model: Literal["lite", "full"] = "lite"
     threads: int = _number(2, 1, 16)
 
 
