@@ -126,14 +126,14 @@ def text(report: Report, details: bool = False) -> str:
     """The scorecard."""
     out: list[str] = []
     for name in report.conditions():
-        out += [*_condition(report, name), ""]
+        out += [*_condition(report, name, details), ""]
         if details:
             for case in report.of(name):
                 out += [*_details(case), ""]
     return "\n".join(out)
 
 
-def _condition(report: Report, name: str) -> Iterator[str]:
+def _condition(report: Report, name: str, details: bool) -> Iterator[str]:
     cases = report.of(name)
     slack = cases[0].condition.slack
     share, n = coverage(cases)
@@ -152,6 +152,8 @@ def _condition(report: Report, name: str) -> Iterator[str]:
         )
     for c in cases:
         missed, extra, swapped = _faults(c)
+        if not details and not (missed or extra or swapped or c.unmatched_s):
+            continue
         bias = "  ".join(
             f"{k} {c.bias(k):+.1f}±{np.std(e.error_ms):.1f}" for k, e in c.events.items() if len(e.error_ms)
         )
