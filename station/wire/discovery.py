@@ -77,7 +77,7 @@ def _presence() -> dict[str, dict[str, Any]]:
             "platform": "sensor",
             "name": "Update",
             "state_topic": STATUS,
-            "value_template": "{{ value_json.update.state }}",
+            "value_template": "{{ value_json['update'].state }}",
             "device_class": "enum",
             "options": list(_UPDATE_STATES),
             "entity_category": "diagnostic",
