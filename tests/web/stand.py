@@ -11,11 +11,16 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 
-from station.web.server import WebServer
+
+class HasPort(Protocol):
+    """A server on this machine."""
+
+    @property
+    def port(self) -> int: ...
 
 
 def free_port() -> int:
@@ -77,7 +82,7 @@ class Answer:
         return json.loads(self.body)
 
 
-def ask(server: WebServer, path: str, method: str = "GET", body: bytes | str | None = None, **headers: str) -> Answer:
+def ask(server: HasPort, path: str, method: str = "GET", body: bytes | str | None = None, **headers: str) -> Answer:
     """One request; header names with ``_`` for ``-``."""
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
     try:
@@ -93,7 +98,7 @@ def ask(server: WebServer, path: str, method: str = "GET", body: bytes | str | N
 class StreamReader:
     """One open ``/events``: every event as (name, data), read by a thread until closed."""
 
-    def __init__(self, server: WebServer, **headers: str) -> None:
+    def __init__(self, server: HasPort, **headers: str) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
         self._connection.request("GET", "/events", headers={k.replace("_", "-"): v for k, v in headers.items()})
         self._answer = self._connection.getresponse()
