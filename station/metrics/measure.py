@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from station.gait.cycles import Cycle
-from station.gait.recent import Recent
+from station.gait.recent import LEFT_HIP, RIGHT_HIP, Recent
 from station.geometry import RayCaster
 from station.harmonics import Fit, HarmonicPool, basis, huber_weights
 from station.metrics import readings
@@ -115,7 +115,12 @@ class StrideMeter:
         self.curves = pooled = Curves(fit.coef)
         own = Curves(self._own_coef(fit, regressors, values, weight))
         yield None
-        context = readings.Context(self._caster, width, cycle, self.level_deg, self.tilt_level_deg, source)
+        elevation = float(np.nanmean(recent.rays(rows)[:, [LEFT_HIP, RIGHT_HIP], 1]))
+        sd = recent.pelvis(rows)[:, 3]
+        trust = float(np.nanmedian(sd)) if source == "hips" and np.isfinite(sd).any() else 0.0
+        context = readings.Context(
+            self._caster, width, elevation, cycle, self.level_deg, self.tilt_level_deg, source, trust
+        )
         now = readings.read_all(own, context, timing)
         yield None
         value = readings.read_all(pooled, context, pooled_timing(self._timing))

@@ -75,19 +75,29 @@ MISSING: Mapping[Channel, Reason] = {
     Channel.FOOT_RIGHT: Reason.FEET_NOT_SEEN,
 }
 #: Hips in place of a pelvis estimator: their noise is the pixels', their meaning less sure.
-HIPS_WIDENING = 1.3
+HIPS_WIDENING = 1.15
+#: Axial rotation that nobody measured [deg, sd of its fundamental]: seen from above or below it looks like obliquity.
+UNSEEN_ROTATION_DEG = 4.5
+#: The pelvis also swings to and fro along the line of sight [m, sd of peak to peak]: from above that looks like rising.
+UNSEEN_SURGE_M = 0.012
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What the definitions need beside the curves."""
+    """What the definitions need beside the curves.
+
+    ``elevation``: vertical ray of the hips, negative = camera above them. ``trust_deg``: sd of an error of the pelvis
+    estimator that pooling does not mend.
+    """
 
     caster: RayCaster
     hip_width_m: float
+    elevation: float
     cycle: Cycle
     level_deg: float | None
     tilt_level_deg: float | None
     source: str | None
+    trust_deg: float
 
 
 class Reader:
@@ -301,21 +311,21 @@ def _sd(
     wanted = _channels(name)
     if reading.gradient is not None:
         for channel in wanted:
-            scale = _unit(name, context)
-            gradient = reading.gradient * scale[1]
-            total += variance(fit.cov[channel], gradient)
+            total += variance(fit.cov[channel], reading.gradient)
+        if context.source == "hips" and Channel.OBLIQUITY in wanted:
+            false_deg = UNSEEN_ROTATION_DEG * context.elevation
+            total += false_deg**2 * float((reading.gradient[1:3] ** 2).sum())
+    if name.startswith("vertical_oscillation"):
+        surge = UNSEEN_SURGE_M * context.elevation
+        total += (surge * (1e3 if name.endswith("_mm") else 1 / context.hip_width_m)) ** 2
+    if Channel.OBLIQUITY in wanted:
+        total += context.trust_deg**2
     if name in ("pelvic_drop_left_deg", "pelvic_drop_right_deg"):
         total += (_contact_slope(name, fit, strides) * np.hypot(CONTACT_BIAS_S, spread["mean"])) ** 2
     sd = float(np.sqrt(total))
     if context.source == "hips" and Channel.OBLIQUITY in wanted:
         sd *= HIPS_WIDENING
     return sd
-
-
-def _unit(name: str, context: Context) -> tuple[float, float]:
-    """(unused, factor on a gradient that was not yet in the unit of the metric)."""
-    del name, context
-    return 1.0, 1.0
 
 
 def _contact_slope(name: str, fit: Fit, strides: Sequence[Timing]) -> float:

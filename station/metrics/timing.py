@@ -53,7 +53,7 @@ def stride_timing(cycle: Cycle) -> Timing:
 def pooled_timing(strides: Sequence[Timing]) -> Timing:
     """Mean of every time; the stride time from the cycles."""
     mean = {name: float(np.mean([getattr(s, name) for s in strides])) for name in Timing.__dataclass_fields__}
-    return Timing(**(mean | {"stride": mean["cycle"]}))
+    return Timing(**(mean | {"stride": 0.5 * (mean["cycle"] + mean["stride"])}))
 
 
 def variation_pct(strides: Sequence[Timing]) -> tuple[float, float] | None:
