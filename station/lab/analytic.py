@@ -59,7 +59,7 @@ class RunnerSpec:
     step_width_m: float = 0.05
     reach: float = 0.36
     valgus_m: float = 0.01
-    obliquity_deg: Harmonics = ((3.0, 3.1), (2.0, 0.5), (0.7, 1.0))
+    obliquity_deg: Harmonics = ((3.0, 3.1), (0.3, 0.5), (1.5, 1.0))
     rotation_deg: Harmonics = ((4.0, 0.5), (0.8, 2.0))
     tilt_deg: Harmonics = ((0.5, 0.0), (3.0, 1.0))
     level_deg: float = 0.0
@@ -90,6 +90,7 @@ class RunnerSpec:
         duty = float(np.clip(0.37 - 0.04 * (speed - 2.5) + rng.normal(0, 0.018), 0.25, 0.42))
         size = float(rng.normal(1.0, 0.05))
         rear = rng.uniform() < 0.75
+        even = float(rng.uniform(0.1, 0.9))
         strike = float(rng.uniform(4, 18) if rear else rng.uniform(-10, 1))
         return RunnerSpec(
             speed_mps=speed,
@@ -109,9 +110,10 @@ class RunnerSpec:
             step_width_m=float(rng.normal(0.04, 0.035)),
             reach=float(rng.uniform(0.33, 0.40)),
             valgus_m=float(rng.normal(0.008, 0.01)),
-            obliquity_deg=_harmonics(rng, (2.5, 2.2, 0.7, 0.5, 0.25, 0.2)),
-            rotation_deg=_harmonics(rng, (4.0, 1.0, 0.6, 0.3, 0.2, 0.1)),
-            tilt_deg=_harmonics(rng, (0.7, 2.5, 0.4, 0.5, 0.1, 0.1)),
+            # left and right mirror each other but for a little: odd harmonics carry obliquity and rotation, even ones tilt
+            obliquity_deg=_harmonics(rng, (3.0, even, 1.9, 0.3 * even, 0.35, 0.12, 0.18, 0.07)),
+            rotation_deg=_harmonics(rng, (4.5, 0.4, 0.9, 0.25, 0.5, 0.08, 0.2, 0.1)),
+            tilt_deg=_harmonics(rng, (0.6, 3.5, 0.2, 0.5, 0.12, 0.2, 0.06, 0.1)),
             level_deg=float(rng.normal(0, 1)),
             tilt_mean_deg=float(rng.uniform(5, 18)),
             sway_m=float(rng.uniform(0.003, 0.014)),
