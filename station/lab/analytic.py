@@ -110,7 +110,7 @@ class RunnerSpec:
             step_width_m=float(rng.normal(0.04, 0.035)),
             reach=float(rng.uniform(0.33, 0.40)),
             valgus_m=float(rng.normal(0.008, 0.01)),
-            # left and right mirror each other but for a little: odd harmonics carry obliquity and rotation, even ones tilt
+            # left and right nearly mirror each other: odd harmonics carry obliquity and rotation, even ones tilt
             obliquity_deg=_harmonics(rng, (3.0, even, 1.9, 0.3 * even, 0.35, 0.12, 0.18, 0.07)),
             rotation_deg=_harmonics(rng, (4.5, 0.4, 0.9, 0.25, 0.5, 0.08, 0.2, 0.1)),
             tilt_deg=_harmonics(rng, (0.6, 3.5, 0.2, 0.5, 0.12, 0.2, 0.06, 0.1)),
