@@ -30,7 +30,7 @@ def replay(source: Path, config: Config, track: Path | None = None, plot: Path |
     :class:`SourceError` (its file and line named) after writing every stride that was complete before the fault.
     """
     if plot is not None:
-        _check_plot()
+        _check_plot(plot)
     recording = open_recording(source, config)
     collected: list[Output] | None = [] if plot is not None else None
     with recording, _track_writer(track, recording.view) as writer:
@@ -163,7 +163,12 @@ def with_mount(view: View, config: Config) -> View:
 
 def _print_stride(stride: StrideMetrics) -> None:
     line = wire.dumps(wire.stride_json(stride, wire.REPLAY, wire.REPLAY, None))
-    print(line, flush=True)  # stride by stride, so that a reader in a pipe sees them as they come
+    try:
+        print(line, flush=True)  # stride by stride, so that a reader in a pipe sees them as they come
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise HiplineError(f"standard output: cannot be written ({error.strerror}); free some space") from None
 
 
 @contextlib.contextmanager
@@ -172,10 +177,18 @@ def _track_writer(path: Path | None, view: View) -> Iterator[wire.TrackWriter | 
     if path is None:
         yield None
         return
+    where = "choose another place for --track"
+    if path.exists() and not path.is_file() and not path.is_dir():  # a pipe or /dev/null must not be replaced by a file
+        with path.open("w", encoding="utf-8", newline="\n") as file:
+            yield wire.TrackWriter(file, view)
+        return
+    path = path.resolve()  # through a link to the file it means
     try:
+        if path.is_dir():
+            raise IsADirectoryError(0, "it is a folder")
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     except OSError as error:
-        raise SourceError(f"{path}: cannot be written ({error.strerror}); choose another place for --track") from None
+        raise SourceError(f"{path}: cannot be written ({error.strerror}); {where}") from None
     temporary = Path(name)
     try:
         with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
@@ -183,10 +196,10 @@ def _track_writer(path: Path | None, view: View) -> Iterator[wire.TrackWriter | 
             _flush_to_disk(file)
         temporary.chmod(0o644)
         temporary.replace(path)
+    except BrokenPipeError:
+        raise
     except OSError as error:
-        if isinstance(error, BrokenPipeError):
-            raise
-        raise SourceError(f"{path}: cannot be written ({error.strerror}); free some space or choose another") from None
+        raise SourceError(f"{path}: cannot be written ({error.strerror}); {where}") from None
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -196,8 +209,10 @@ def _flush_to_disk(file: TextIO) -> None:
     os.fsync(file.fileno())
 
 
-def _check_plot() -> None:
-    """Fail before the work, not after it, when there is nothing to draw with."""
+def _check_plot(path: Path) -> None:
+    """Fail before the work, not after it, when there is nothing to draw with or nowhere to put it."""
+    if not path.parent.is_dir() or path.is_dir():
+        raise SourceError(f"{path}: cannot be written; choose another place for --plot")
     try:
         import matplotlib  # noqa: F401, PLC0415 (an extra; nobody else needs it)
     except ImportError:

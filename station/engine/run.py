@@ -21,7 +21,7 @@ from station.engine.loop import Engine, Inbox
 from station.engine.observer import Observer, load_pose
 from station.engine.outlet import Outlet
 from station.engine.version import version
-from station.errors import BrokerError, ConfigError, HiplineError
+from station.errors import BrokerError, CameraError, ConfigError, HiplineError
 from station.outbox import Outbox
 from station.publish import Link, Publisher
 from station.session import Session, SessionSettings
@@ -81,7 +81,11 @@ def run(config: Config, arguments: Sequence[str], *, web: bool, open_browser: bo
             _explain(config, host, port, private=broker is not None)
             if page is None:
                 say(_RUNNING)
-            engine.run()
+            try:
+                engine.run()
+            except CameraError as error:
+                error.exit_code = 1  # it was there when we started: a failure, no bad input
+                raise
         say("stopping")
     return 0
 

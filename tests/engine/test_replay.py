@@ -118,12 +118,39 @@ def test_bad_input_and_configuration_exit_2_with_one_line(track: Path, tmp_path:
         ([track, "--set", "camera.hight_m=1"], "camera.height_m"),
         ([track, "--config", tmp_path / "absent.toml"], "absent.toml"),
         ([track, "--track", tmp_path / "no" / "such" / "folder"], "--track"),
+        ([track, "--track", tmp_path], "it is a folder"),
+        ([track, "--plot", tmp_path / "no" / "plot.png"], "--plot"),
     ]
     for arguments, named in cases:
         done = station("replay", *arguments)
         assert done.returncode == 2, (arguments, done.stderr)
         assert named in one_line(done)
         assert done.stdout == ""
+
+
+def test_a_track_goes_through_a_link_and_into_a_pipe(track: Path, tmp_path: Path) -> None:
+    (tmp_path / "real").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    assert station("replay", track, "--track", tmp_path / "link").returncode == 0
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real").read_bytes() == track.read_bytes()
+    os.mkfifo(tmp_path / "pipe")
+    with (tmp_path / "read").open("wb") as read, subprocess.Popen(["cat", tmp_path / "pipe"], stdout=read) as reader:
+        assert station("replay", track, "--track", tmp_path / "pipe").returncode == 0
+        assert reader.wait(10) == 0
+    assert (tmp_path / "read").read_bytes() == track.read_bytes()
+    assert (tmp_path / "pipe").is_fifo()
+
+
+def test_a_full_disk_behind_standard_output_is_one_line(track: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "station", "replay", str(track)],
+            stdout=full, stderr=subprocess.PIPE, text=True, env=environment, timeout=60, check=False,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert "standard output" in one_line(done)
 
 
 def test_wrong_usage_exits_2(track: Path) -> None:

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from station.camera.picamera import attached
+from station.camera.v4l2 import devices
 from tests.broker_fixture import Listener, Mosquitto, eventually, free_port
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -153,6 +155,19 @@ def test_no_web_starts_no_page(start: Callable[..., Running], video: Path) -> No
     running.ready()
     assert len(running.family()) == 2
     assert "page" not in running.text
+    assert running.end() == 0
+
+
+def test_without_a_camera_the_bundled_clip_plays(start: Callable[..., Running]) -> None:
+    if devices() or attached():
+        pytest.skip("a camera is attached: it is taken instead of the clip")
+    running = start("--no-web")
+    running.ready()
+    assert "runner.mp4" in running.text
+    assert "no camera attached: the bundled clip in a loop" in running.text
+    listener = Listener(running.broker_port, "hipline/v1/gym/station/live")
+    eventually(lambda: any(heard.json["kp"] for heard in listener.heard))
+    listener.close()
     assert running.end() == 0
 
 
