@@ -111,7 +111,7 @@ class VideoFile:
                 except av.error.InvalidDataError:
                     if decoded:  # before the first key frame rubbish is normal in a recorded broadcast
                         raise
-        except (av.error.FFmpegError, OSError) as error:
+        except (av.error.FFmpegError, OSError, IndexError) as error:  # IndexError: PyAV met a stream the header hides
             at = max(0.0, self._last_s - self._offset_s)
             raise CameraError(
                 f"{self.path}: damaged after {at:.2f} s ({_why(error)}); copy or record it again"
@@ -170,7 +170,7 @@ def _open(path: Path) -> tuple[av.container.InputContainer, VideoStream]:
     _refuse_no_file(path)
     try:
         # "file:" keeps a colon in a name from being taken for a protocol; nothing else may be opened from inside
-        container = av.open(f"file:{path}", options={"protocol_whitelist": "file"})
+        container = av.open(f"file:{path}", options={"protocol_whitelist": "file"}, metadata_errors="replace")
     except (av.error.FFmpegError, OSError) as error:
         raise CameraError(
             f"{path}: not a video, or cut off before its index was written ({_why(error)}); copy or record it again"

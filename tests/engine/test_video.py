@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 import time
 from pathlib import Path
 
@@ -183,3 +184,34 @@ def test_the_real_video_is_read_whole(shared_dir: Path) -> None:
     with av.open(str(path)) as container:
         assert len(got) == container.streams.video[0].frames == 360
     assert got[0][1].shape == (1920, 720)
+
+
+def test_metadata_in_another_encoding_is_no_obstacle(tmp_path: Path) -> None:
+    path = make_video(tmp_path / "clip.mp4", frames=5)
+    data = path.read_bytes()
+    assert data.count(b"VideoHandler") == 1
+    path.write_bytes(data.replace(b"VideoHandler", "Videögerät..".encode("latin-1")))
+    assert len(_read(path)) == 5
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.ts"])
+def test_damaged_files_play_or_say_why_and_never_crash(tmp_path: Path, name: str) -> None:
+    whole = make_video(tmp_path / f"whole{name}", frames=40).read_bytes()
+    path = tmp_path / name
+    outcomes = set()
+    for seed in range(40):
+        chance = random.Random(seed)
+        damaged = bytearray(whole[: chance.randrange(len(whole))] if seed % 3 == 0 else whole)
+        for _ in range(min(len(damaged), chance.choice([1, 5, 50, 400]))):
+            damaged[chance.randrange(len(damaged))] = chance.randrange(256)
+        path.write_bytes(damaged)
+        try:
+            times = [t_s for t_s, _ in _read(path)]
+        except CameraError as error:
+            assert "\n" not in str(error)
+            assert str(path) in str(error)
+            outcomes.add("said why")
+        else:
+            assert all(later > earlier for earlier, later in itertools.pairwise(times))
+            outcomes.add("played")
+    assert outcomes == {"said why", "played"}
