@@ -198,7 +198,7 @@ def test_metadata_in_another_encoding_is_no_obstacle(tmp_path: Path) -> None:
 def test_damaged_files_play_or_say_why_and_never_crash(tmp_path: Path, name: str) -> None:
     whole = make_video(tmp_path / f"whole{name}", frames=40).read_bytes()
     path = tmp_path / name
-    outcomes = set()
+    played, complaints = 0, []
     for seed in range(40):
         chance = random.Random(seed)
         damaged = bytearray(whole[: chance.randrange(len(whole))] if seed % 3 == 0 else whole)
@@ -208,10 +208,10 @@ def test_damaged_files_play_or_say_why_and_never_crash(tmp_path: Path, name: str
         try:
             times = [t_s for t_s, _ in _read(path)]
         except CameraError as error:
-            assert "\n" not in str(error)
-            assert str(path) in str(error)
-            outcomes.add("said why")
+            complaints.append(str(error))
         else:
             assert all(later > earlier for earlier, later in itertools.pairwise(times))
-            outcomes.add("played")
-    assert outcomes == {"said why", "played"}
+            played += 1
+    assert played > 0
+    assert complaints
+    assert all(str(path) in complaint and "\n" not in complaint for complaint in complaints)
