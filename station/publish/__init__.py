@@ -53,7 +53,7 @@ HOLD_S = 30.0
 MAX_SAYINGS = 256
 ANSWER_EXPIRY_S = 60
 #: A connection that lasted this long was a good one: the next attempt starts with the shortest wait.
-GOOD_AFTER_S = 5.0
+GOOD_AFTER_S = 2.0
 #: No broker will ever take these: topic name invalid, packet too large, payload format invalid.
 _HOPELESS = (0x90, 0x95, 0x99)
 
