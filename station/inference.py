@@ -56,6 +56,7 @@ class Model:
         self.inputs = tuple(map(_info, self._interpreter.get_input_details()))
         self.outputs = tuple(map(_info, self._interpreter.get_output_details()))
         self._input_view = self._interpreter.tensor(self.inputs[0].index)
+        self._output_views = tuple(self._interpreter.tensor(info.index) for info in self.outputs)
 
     def run(self, values: NDArray[Any], scale: float = 1.0, offset: float = 0.0) -> None:
         """Run once on ``values · scale + offset``, written straight into the first input; ``values`` has its size."""
@@ -67,12 +68,14 @@ class Model:
         del view, target  # the interpreter refuses to run while anyone holds its memory
         self._interpreter.invoke()
 
-    def output(self, which: str | int) -> NDArray[np.float32]:
-        """A copy of an output of the last run, by its name or by how many numbers it holds."""
-        for info in self.outputs:
+    def output(self, which: str | int, index: Any = ()) -> NDArray[np.float32]:
+        """A copy of an output of the last run, by its name or by how many numbers it holds.
+
+        With a NumPy ``index`` only the part that it selects is copied.
+        """
+        for info, view in zip(self.outputs, self._output_views, strict=True):
             if which in (info.name, info.size):
-                values: NDArray[np.float32] = self._interpreter.get_tensor(info.index)
-                return values
+                return np.array(view()[index], np.float32)
         have = ", ".join(f"{info.name} ({info.size})" for info in self.outputs)
         raise ModelError(f"{self.path}: no output {which!r}, it has {have}; run `station model build`")
 

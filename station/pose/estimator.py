@@ -11,7 +11,7 @@ from station.inference import Model
 from station.models import built_model
 from station.pose.crop import Cropper
 from station.pose.detector import Detector
-from station.pose.heatmap import refine
+from station.pose.heatmap import refine, window_index
 from station.pose.region import Region
 from station.pose.sides import SideKeeper
 from station.types import KEYPOINTS, Floats, Frame, Pixels, Pose
@@ -75,9 +75,10 @@ class LandmarkModel:
     def landmarks(self, region: Region) -> Landmarks:
         """What the last run found, the crop having been that of ``region``."""
         values = self._model.output(5 * _POINTS).reshape(_POINTS, 5).astype(np.float64)
-        heatmaps = self._model.output(_CELLS * _CELLS * _POINTS).reshape(_CELLS, _CELLS, _POINTS)
         crop_xy = values[:, :2]
-        crop_xy[_ROWS] = refine(crop_xy[_ROWS], heatmaps[:, :, _ROWS], SIZE_PX / _CELLS)
+        near = window_index(crop_xy[_ROWS], _CELLS, SIZE_PX / _CELLS, _ROWS)
+        logits = self._model.output(_CELLS * _CELLS * _POINTS, near)
+        crop_xy[_ROWS] = refine(crop_xy[_ROWS], logits, _CELLS, SIZE_PX / _CELLS)
         seen, there = 1 / (1 + np.exp(-values[:, 3:].T.clip(-60, 60)))
         # The model counts from the edge of the first pixel, the picture from its centre.
         xy_px = region.to_picture(crop_xy - 0.5, SIZE_PX)

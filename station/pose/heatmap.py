@@ -8,6 +8,9 @@ ankles from 13 to 7 px (lite) and from 9 to 5.5 px (full); with MediaPipe's own 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,18 +21,20 @@ _FADE_IN = (0.1, 0.4)  # highest probability in the window: below the first no c
 _WINDOW = np.arange(-_REACH_CELLS, _REACH_CELLS + 1)
 
 
-def refine(crop_xy: Floats, logits: NDArray[np.float32], cell_px: float) -> Floats:
-    """Points (n, 2), in crop pixels from the edge, moved to where their heatmaps (cells, cells, n) put them.
+def window_index(crop_xy: Floats, cells: int, cell_px: float, channels: Sequence[int]) -> tuple[Any, ...]:
+    """NumPy index of the windows around points (n, 2) in heatmaps (1, cells, cells, channels): it selects (n, 9, 9)."""
+    x, y = (axis.clip(0, cells - 1) for axis in _window(crop_xy, cell_px))
+    return 0, y[:, :, np.newaxis], x[:, np.newaxis, :], np.asarray(channels)[:, np.newaxis, np.newaxis]
+
+
+def refine(crop_xy: Floats, logits: NDArray[np.float32], cells: int, cell_px: float) -> Floats:
+    """Points (n, 2), in crop pixels from the edge, moved to where the windows of their heatmaps (n, 9, 9) put them.
 
     A cell stands for its near edge, not its middle: so the model was trained. A point outside the crop stays.
     """
-    cells = logits.shape[0]
-    centre = np.floor(crop_xy / cell_px).astype(int)
-    x, y = (centre[:, axis, np.newaxis] + _WINDOW for axis in (0, 1))
+    x, y = _window(crop_xy, cell_px)
     inside_x, inside_y = ((axis >= 0) & (axis < cells) for axis in (x, y))
-    point = np.arange(len(crop_xy))[:, np.newaxis, np.newaxis]
-    rows, columns = y.clip(0, cells - 1)[:, :, np.newaxis], x.clip(0, cells - 1)[:, np.newaxis, :]
-    probability = 1 / (1 + np.exp(-logits[rows, columns, point].astype(np.float64)))
+    probability = 1 / (1 + np.exp(-logits.astype(np.float64)))
     probability *= inside_y[:, :, np.newaxis] & inside_x[:, np.newaxis, :]
     peak = probability.max(axis=(1, 2))
     weight = probability**2
@@ -37,6 +42,12 @@ def refine(crop_xy: Floats, logits: NDArray[np.float32], cell_px: float) -> Floa
     seen = np.stack([(weight.sum(axis=1) * x).sum(axis=1), (weight.sum(axis=2) * y).sum(axis=1)], axis=1)
     seen *= cell_px / total[:, np.newaxis]
     trust = ((peak - _FADE_IN[0]) / (_FADE_IN[1] - _FADE_IN[0])).clip(0, 1)
-    at_home = ((centre >= 0) & (centre < cells)).all(axis=1)
-    moved: Floats = crop_xy + (trust * at_home)[:, np.newaxis] * (seen - crop_xy)
+    trust *= inside_x[:, _REACH_CELLS] & inside_y[:, _REACH_CELLS]
+    moved: Floats = crop_xy + trust[:, np.newaxis] * (seen - crop_xy)
     return moved
+
+
+def _window(crop_xy: Floats, cell_px: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Columns and rows, (n, 9) each, of the cells around the points; some may lie outside."""
+    centre = np.floor(crop_xy / cell_px).astype(np.int64)
+    return centre[:, :1] + _WINDOW, centre[:, 1:] + _WINDOW

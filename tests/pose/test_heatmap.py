@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from station.pose.heatmap import refine
+from station.pose import heatmap
+from station.types import Floats
 
 CELLS, CELL_PX = 64, 4.0
 
@@ -16,6 +17,12 @@ def blob(*at_cells: tuple[float, float], height: float = 4.0) -> NDArray[np.floa
     y, x = np.mgrid[:CELLS, :CELLS]
     hills = [height - ((x - cx) ** 2 + (y - cy) ** 2) / 1.5 for cx, cy in at_cells]
     return np.stack(hills, axis=-1).astype(np.float32)
+
+
+def refine(points: Floats, logits: NDArray[np.float32], cell_px: float) -> Floats:
+    """As the estimator does it: only the windows are read."""
+    near = heatmap.window_index(points, CELLS, cell_px, range(len(points)))
+    return heatmap.refine(points, logits[np.newaxis][near], CELLS, cell_px)
 
 
 def test_a_point_near_a_hill_is_drawn_to_its_top() -> None:
