@@ -108,10 +108,16 @@ class MqttConfig:
 
 @dataclass(frozen=True, slots=True)
 class WebConfig:
-    """Where the page listens; ``host = "0.0.0.0"`` shows it to the whole network."""
+    """Where the page listens; ``host = "0.0.0.0"`` shows it to the whole network.
+
+    ``pin_file`` holds the PIN that opens setup and commands to other machines; without it they stay closed to them.
+    ``public_url`` is the address that the QR code of a report begins with; without it one is derived.
+    """
 
     host: str = _text("127.0.0.1", r"\S+", "an address of this machine")
     port: int = _number(8080, 1, 65535)
+    pin_file: Path | None = None
+    public_url: str | None = _text(None, r"https?://\S+", "an address beginning with http:// or https://")
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,7 +80,6 @@ def _page(app: Flask, rooms: Rooms) -> None:
             station=rooms.settings.station,
             version=app_version(),
             trusted=rooms.trusted(),
-            bands=dict(rooms.settings.bands),
             heartbeat_s=rooms.settings.heartbeat_s,
         )
 

@@ -17,7 +17,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from station.web.archive import Archive
 from station.web.hub import Hub
-from station.web.settings import WebSettings
+from station.web.settings import WebSettings, bands_of
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 _MAX_BYTES = {"session": 512_000, "stride": 32_000, "live": 16_000}
 _MAX_OTHER_BYTES = 8_000
 _QOS = {"live": 0, "health": 0}
-_TOPICS = ("status", "state", "stride", "session", "cue", "health", "live", "cmd/erase")
+_TOPICS = ("status", "state", "stride", "session", "cue", "health", "live", "cmd/erase", "cmd/start")
 #: What the summary screen shows of a session; everything else stays behind the report's token.
 _SUMMARY_METRICS = ("stability", "cadence_spm", "pelvic_drop_peak_left_deg", "pelvic_drop_peak_right_deg")
 COMMANDS = frozenset({"start", "stop", "baseline", "erase"})
@@ -46,6 +46,7 @@ class Feed:
             client.username_pw_set(settings.broker_username, settings.broker_password)
         client.on_connect, client.on_disconnect, client.on_message = self._connected, self._lost, self._heard
         self._client = client
+        hub.publish("bands", bands_of(settings.profile))
 
     def start(self) -> None:
         """Connect in the background."""
@@ -107,6 +108,8 @@ class Feed:
             self._session_ended(payload)
         elif name == "cmd/erase":
             self._archive.erase(str(payload.get("session")))
+        elif name == "cmd/start":
+            self._hub.publish("bands", bands_of(str(payload.get("profile") or self._settings.profile)))
         elif name == "state":
             self._state(payload)
         else:
@@ -118,6 +121,8 @@ class Feed:
         before = self._hub.latest("state")
         if isinstance(before, dict) and before.get("session") != payload.get("session"):
             self._hub.forget_runner()
+            if payload.get("session") is None:
+                self._hub.publish("bands", bands_of(self._settings.profile))
         self._hub.publish("state", payload)
         self._show_summary()
 

@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 import threading
+from pathlib import Path
 from types import FrameType
 
 from waitress.server import create_server
@@ -99,34 +100,47 @@ def settings_from(config: Config) -> WebSettings:
             f"{config.origin}: the page alone needs a broker: set mqtt.host and mqtt.port (station run prints them),"
             " or use station run, which starts both"
         )
-    password = config.mqtt.password_file
-    try:
-        secret = password.read_text(encoding="utf-8").strip() if password else None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{config.origin}: mqtt.password_file: cannot be read: {error}") from None
     return WebSettings(
         host=config.web.host,
         port=config.web.port,
         broker_host=config.mqtt.host,
         broker_port=config.mqtt.port,
         broker_username=config.mqtt.username,
-        broker_password=secret,
+        broker_password=_secret(config, "mqtt.password_file", config.mqtt.password_file),
         root=config.topic_root,
         station=config.station.name,
         database=state_dir() / "web.sqlite",
+        pin=_secret(config, "web.pin_file", config.web.pin_file),
+        public_url=config.web.public_url,
+        profile=config.session.profile,
     )
+
+
+def _secret(config: Config, key: str, file: Path | None) -> str | None:
+    if file is None:
+        return None
+    try:
+        secret = file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{config.origin}: {key}: cannot be read: {error}") from None
+    if not secret:
+        raise ConfigError(f"{config.origin}: {key} = {str(file)!r} is empty: write the secret into it")
+    return secret
 
 
 def serve(config: Config) -> int:
     """Run the page until SIGTERM or SIGINT; 0 = ended as asked. Raises :class:`ConfigError` when it cannot listen."""
-    server = WebServer(settings_from(config))
+    server: WebServer | None = None
 
     def end(_signal: int, _frame: FrameType | None) -> None:
+        if server is None:
+            raise SystemExit(0)
         server.stop()
 
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, end)
         signal.signal(signal.SIGINT, end)
+    server = WebServer(settings_from(config))
     print(f"page: {server.url}", file=sys.stderr, flush=True)
     server.run()
     return 0

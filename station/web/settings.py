@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-#: Upper bounds of green and amber per metric, as in the zones table of ``docs/metrics.md``; the page draws its target
-#: bands from these. Verdicts are never made here: they come with each stride as ``zones``.
-BANDS: Mapping[str, tuple[float, float]] = {
-    "pelvic_drop_peak_left_deg": (6.0, 9.0),
-    "pelvic_drop_peak_right_deg": (6.0, 9.0),
-    "pelvic_drop_difference_deg": (2.0, 3.0),
-}
+Bands = Mapping[str, tuple[float, float]]
+
+
+def bands_of(profile: str | None) -> Bands:
+    """The page's target bands: upper bounds of green and amber per metric, from the zones table of ``docs/metrics.md``.
+
+    Verdicts are never made here: they come with each stride as ``zones``.
+    """
+    drop = (7.0 if profile == "women" else 6.0, 9.0)
+    return {"pelvic_drop_peak_left_deg": drop, "pelvic_drop_peak_right_deg": drop}
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +24,7 @@ class WebSettings:
 
     ``root`` is the topic root of this station without the trailing slash. ``pin`` opens the setup page and the commands
     to viewers other than this machine; ``None`` = this machine only. ``public_url`` goes into the QR code; ``None`` =
-    derived. ``database`` ``None`` keeps sessions in memory.
+    derived. ``database`` ``None`` keeps sessions in memory. ``profile`` is whose zones hold when a start names none.
     """
 
     host: str = "127.0.0.1"
@@ -41,4 +44,4 @@ class WebSettings:
     retention_days: float = 30.0
     token_hours: float = 24.0
     requests_per_s: float = 20.0
-    bands: Mapping[str, tuple[float, float]] = field(default_factory=lambda: BANDS)
+    profile: str | None = None

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import paho.mqtt.client as mqtt
 import pytest
@@ -313,6 +314,35 @@ def test_the_configuration_must_name_a_broker() -> None:
     config = Config(mqtt=MqttConfig(host="127.0.0.1", port=1999), web=WebConfig(port=8181))
     found = settings_from(config)
     assert (found.broker_port, found.port, found.root) == (1999, 8181, "hipline/v1/gym/station")
+
+
+def test_secrets_come_from_files(tmp_path: Path) -> None:
+    (tmp_path / "pin").write_text("4711\n")
+    broker = MqttConfig(host="127.0.0.1")
+    web = WebConfig(pin_file=tmp_path / "pin", public_url="https://gym.example")
+    found = settings_from(Config(mqtt=broker, web=web))
+    assert (found.pin, found.public_url) == ("4711", "https://gym.example")
+    (tmp_path / "pin").write_text("\n")
+    with pytest.raises(ConfigError, match=r"web\.pin_file .* is empty"):
+        settings_from(Config(mqtt=broker, web=web))
+    with pytest.raises(ConfigError, match=r"web\.pin_file: cannot be read"):
+        settings_from(Config(mqtt=broker, web=WebConfig(pin_file=tmp_path / "none")))
+
+
+def test_the_bands_are_those_of_the_profile(web: WebServer, engine: Publisher) -> None:
+    def green() -> object:
+        bands = web.hub.latest("bands")
+        assert isinstance(bands, dict)
+        return bands["pelvic_drop_peak_left_deg"]
+
+    assert green() == [6.0, 9.0]
+    engine.say("cmd/start", {"profile": "women"})
+    until(lambda: green() == [7.0, 9.0])
+    engine.say("state", runner.state("running"))
+    until(lambda: web.hub.latest("state") == runner.state("running"))
+    assert green() == [7.0, 9.0]
+    engine.say("state", runner.state("idle", None))
+    until(lambda: green() == [6.0, 9.0])
 
 
 def test_a_taken_port_is_one_clear_error(web: WebServer, settings: WebSettings) -> None:

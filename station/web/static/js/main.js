@@ -17,7 +17,8 @@ const body = document.body;
 const model = new Model();
 const motion = new Motion();
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
-let boot = { bands: {}, trusted: false, heartbeat_s: 4 };
+let boot = { trusted: false, heartbeat_s: 4 };
+let bands = {};
 let dirty = true;
 let calmAtMs = 0;
 
@@ -42,6 +43,11 @@ function retheme() {
 // --- written when something changed -----------------------------------------------------------------------------------
 
 function write(nowMs) {
+  if (model.latest.bands && model.latest.bands !== bands) {
+    bands = model.latest.bands;
+    layGauges(bands);
+    setBand(bands[LEFT]?.[0] ?? 6);
+  }
   const screen = model.screen();
   const stale = model.stale(nowMs);
   const message = model.message(nowMs);
@@ -56,8 +62,8 @@ function write(nowMs) {
   say($("message").querySelector(".text"), screen === "summary" ? ran(model.latest.summary) : find("text", screen) ?? "");
   $("start").hidden = !(screen === "idle" && boot.trusted);
   $("pain").hidden = false;
-  drawNumbers(model, boot.bands);
-  drawTrend(model.history, boot.bands[LEFT] ?? [6, 9], read);
+  drawNumbers(model, bands);
+  drawTrend(model.history, bands[LEFT] ?? [6, 9], read);
   setSpill(screen === "running" && !stale ? { left: model.metric(LEFT).zone, right: model.metric(RIGHT).zone } : {});
   say($("facts"), factsText(model));
   writeMessage(message);
@@ -180,8 +186,6 @@ addEventListener("resize", () => (dirty = true));
 const wanted = new URLSearchParams(location.search).get("lang") ?? navigator.language.slice(0, 2);
 const [bootAnswer] = await Promise.all([fetch("/boot.json"), loadStrings(wanted)]);
 boot = await bootAnswer.json();
-layGauges(boot.bands);
-setBand(boot.bands[LEFT]?.[0] ?? 6);
 retheme();
 requestAnimationFrame(frame);
 setInterval(tick, 1000);
