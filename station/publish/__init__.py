@@ -62,7 +62,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class LinkStats:
-    """Counters since start. ``lost`` says what went missing and why, and is empty when nothing did."""
+    """Counters since start. ``lost`` says what went missing and why, and is empty when nothing did.
+
+    ``publish_ms`` has ``p50`` and ``p95`` of the newest times from sending to the broker's answer; ``None`` before any.
+    """
 
     connected: bool
     connects: int
@@ -71,6 +74,7 @@ class LinkStats:
     refused: int
     waiting: int
     lost: Mapping[str, Any]
+    publish_ms: Mapping[str, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +121,8 @@ class Publisher:
         self._greeted = False
         self._erased: deque[str] = deque(maxlen=1000)
         # The publisher's thread only.
-        self._under_way: dict[int, Row | _Saying] = {}
+        self._under_way: dict[int, tuple[Row | _Saying, float]] = {}
+        self._answer_s: deque[float] = deque(maxlen=200)
         self._sent_up_to: dict[str, int] = {}
         self._held: dict[str, float] = {}
         self._lost_at_s: float | None = None
@@ -199,8 +204,10 @@ class Publisher:
         lost = rows.said()
         for topic, reason in dict(self._refusals).items():
             lost[f"refused {topic}"] = reason
+        took_s = sorted(self._answer_s.copy())
+        times = {f"p{p}": round(1000 * took_s[len(took_s) * p // 100], 3) for p in (50, 95)} if took_s else None
         return LinkStats(
-            self._up.is_set(), self._connects, self._published, self._dropped, self._refused, rows.waiting, lost
+            self._up.is_set(), self._connects, self._published, self._dropped, self._refused, rows.waiting, lost, times
         )
 
     def close(self, timeout_s: float = 5.0) -> None:
@@ -414,13 +421,14 @@ class Publisher:
             correlation=saying.correlation,
         )
         if mid is not None and saying.qos > 0:
-            self._under_way[mid] = item
+            self._under_way[mid] = (item, time.monotonic())
 
     def _answered(self, mid: int, code: int, reason: str) -> None:
         self._published += 1
-        item = self._under_way.pop(mid, None)
-        if item is None:
+        if mid not in self._under_way:
             return
+        item, sent_s = self._under_way.pop(mid)
+        self._answer_s.append(time.monotonic() - sent_s)
         kind = item.kind if isinstance(item, Row) else item.topic.removeprefix(f"{self._link.root}/")
         if not is_failure(code):
             self._refusals.pop(kind, None)

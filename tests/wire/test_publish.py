@@ -67,6 +67,9 @@ def test_strides_arrive_once_and_in_order(mosquitto: Mosquitto, station: Station
     eventually(lambda: len(listener.on("/stride")) >= 200)
     eventually(lambda: station.publisher.stats().waiting == 0)
     assert seqs(listener.on("/stride")) == list(range(1, 201))
+    stats = station.publisher.stats()
+    assert stats.publish_ms is not None
+    assert 0 < stats.publish_ms["p50"] <= stats.publish_ms["p95"] < 5000
 
 
 def test_broker_down_at_start_killed_in_the_middle_and_back(
