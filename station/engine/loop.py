@@ -194,7 +194,6 @@ class Engine:
             pose_ms=self._observer.pose_times.percentiles(),
             pelvis_ms=self._observer.pelvis_times.percentiles(),
             kernel_ms=self._kernel_times.percentiles(),
-            publish_ms=link.publish_ms,
             publish_ms=self._publish_times.percentiles(),
             outbox=link.waiting,
             lost=link.lost,
