@@ -6,13 +6,16 @@ are those of the sensor or the container, never of the wall clock.
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from station.config import CameraConfig
+from station.config import MOUNT_KEYS, CameraConfig
 from station.errors import CameraError
-from station.types import Frame, View
+from station.types import Frame, Mount, View
+from station.wire import mount_from_json
 
 #: The clip that ships with the station: a rendered runner from behind, 30 fps, seamless.
 BUNDLED_CLIP = Path(__file__).resolve().parent.parent / "assets" / "runner.mp4"
@@ -73,4 +76,12 @@ def open_camera(config: CameraConfig) -> Camera:
             f"{BUNDLED_CLIP}: no camera is attached and the bundled clip is missing: attach one, "
             "or play a video with --set camera.source=FILE"
         )
-    return VideoFile(BUNDLED_CLIP, config.mount, live=True)
+    return VideoFile(BUNDLED_CLIP, _bundled_mount(config.mount), live=True)
+
+
+def _bundled_mount(configured: Mount) -> Mount:
+    """The mount of the bundled clip's virtual camera, which is known; keys that are configured win over it."""
+    truth = BUNDLED_CLIP.with_suffix(".truth.json")
+    known = mount_from_json(json.loads(truth.read_text(encoding="utf-8"))["camera"]) if truth.is_file() else Mount()
+    chosen = {key: getattr(configured, key) for key in MOUNT_KEYS if getattr(configured, key) is not None}
+    return dataclasses.replace(known, **chosen)

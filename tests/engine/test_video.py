@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import random
 import time
 from pathlib import Path
@@ -146,9 +147,14 @@ def test_a_source_that_names_a_missing_file_or_device() -> None:
 def test_auto_without_a_camera_plays_the_bundled_clip() -> None:
     if not BUNDLED_CLIP.is_file():
         pytest.skip("the bundled clip is not in this tree")
-    camera = open_camera(CameraConfig())
-    assert camera.read() is not None
+    camera = open_camera(CameraConfig(roll_deg=1.5))
+    frame = camera.read()
     camera.close()
+    assert frame is not None
+    assert frame.size_px == (1280, 720)
+    truth = json.loads(BUNDLED_CLIP.with_suffix(".truth.json").read_text())["camera"]
+    assert camera.view.mount.focal_px == truth["focal_px"]  # its virtual camera is known
+    assert camera.view.mount.roll_deg == 1.5  # what is configured wins
 
 
 def test_unpadding_keeps_the_picture_and_drops_the_padding() -> None:
