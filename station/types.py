@@ -252,13 +252,17 @@ class Cue:
 
 @dataclass(frozen=True, slots=True)
 class MetricSummary:
-    """A metric over a whole session; ``trend_per_min`` is its drift across the run."""
+    """A metric over a whole session; ``trend_per_min`` is its drift across the run.
+
+    One that was never measured has ``n`` = 0, a NaN median and iqr, and the ``reason`` that was given most often.
+    """
 
     median: float
     iqr: float
     ci95: float | None
     n: int
     trend_per_min: float | None
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

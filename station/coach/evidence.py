@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
-from statistics import median
+
+import numpy as np
 
 from station.coach.settings import CoachSettings
 from station.metrics.table import Band, Zone
@@ -48,7 +49,7 @@ class Steadiness:
         if len(self._times) <= _NEWEST:
             return False
         times = list(self._times)
-        before, newest = median(times[:-_NEWEST]), median(times[-_NEWEST:])
+        before, newest = float(np.median(times[:-_NEWEST])), float(np.median(times[-_NEWEST:]))
         return abs(newest / before - 1.0) * 100.0 > self._settings.speed_change_pct if before > 0 else True
 
     def trusted(self, now_s: float) -> bool:

@@ -48,6 +48,7 @@ def session_json(
                 "ci95": number(metric.ci95),
                 "n": int(metric.n),
                 "trend_per_min": number(metric.trend_per_min),
+                **({} if metric.reason is None else {"reason": metric.reason}),
             }
             for name, metric in summary.metrics.items()
         },
