@@ -82,6 +82,7 @@ class HarmonicPool:
         self.strides = 0
         for store in (self._gram, self._rhs, self._square, self._count):
             store[:] = 0.0
+        self._total = np.zeros_like(self._gram[0])
 
     def forget_all_but(self, newest: int) -> None:
         """Keep the ``newest`` strides only: the runner changed speed."""
@@ -89,6 +90,7 @@ class HarmonicPool:
             slot = (self._next - 1 - age) % self.window
             for store in (self._gram, self._rhs, self._square, self._count):
                 store[slot] = 0.0
+        self._total = self._gram.sum(axis=0)
         self.strides = min(self.strides, newest)
 
     def add(self, regressors: Floats, values: Floats, weights: Floats) -> None:
@@ -97,8 +99,10 @@ class HarmonicPool:
         y = np.where(np.isfinite(values), values, 0.0)
         wy = w * y
         slot = self._next
+        self._total -= self._gram[slot]
         weighted = w.T[:, :, None] * regressors
         np.matmul(weighted.transpose(0, 2, 1), regressors, out=self._gram[slot])
+        self._total += self._gram[slot]
         self._rhs[slot] = wy.T @ regressors
         self._square[slot] = (wy * y).sum(axis=0)
         self._count[slot] = w.sum(axis=0)
@@ -107,7 +111,7 @@ class HarmonicPool:
 
     def solve(self) -> Fit:
         """The pooled curves of all channels."""
-        gram = self._gram.sum(axis=0)
+        gram = self._total.copy()
         rhs = self._rhs.sum(axis=0)
         square = self._square.sum(axis=0)
         count = self._count.sum(axis=0)

@@ -20,6 +20,8 @@ from station.visit import Change, Seen, Visit
 
 #: A gap longer than this makes another runner possible: everything pooled is forgotten [s].
 FORGET_AFTER_S = 2.0
+#: Keypoints below this score count as not seen.
+MIN_SCORE = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +109,12 @@ class Session:
         if self._person_s is not None and t_s - self._person_s > FORGET_AFTER_S:
             self._forget()
         self._person_s = t_s
-        pelvis = sample(t_s, pose, observation.pelvis, self.caster)
+        rays = self.caster.rays(pose.xy_px)
+        rays[pose.score < MIN_SCORE] = np.nan
+        pelvis = sample(t_s, rays, observation.pelvis)
         self._source = pelvis.source
-        self._recent.append(t_s, pose, pelvis)
-        rays, scale = self._recent.newest()
-        anchor = self._detector.feed(t_s, self._signal.read(t_s, rays, scale[1]))
+        self._recent.append(t_s, rays, pelvis)
+        anchor = self._detector.feed(t_s, self._signal.read(t_s, rays, self._recent.leg_now))
         if anchor is not None:
             level_s = anchor.t_s + self._signal.lead_s
             if anchor.side == "left":

@@ -7,10 +7,10 @@ and leaves the belt is told by :mod:`station.gait.events`.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 
 from station.gait.recent import FEET, NOMINAL_LEG_M
 from station.types import Floats
@@ -53,20 +53,22 @@ class SwingSignal:
 
     def reset(self) -> None:
         """Another runner."""
-        self._mean = np.zeros(3)  # ankle difference across [legs], its square, toe − heel across
+        self._sums = [0.0, 0.0, 0.0]  # ankle difference across [legs], its square, toe − heel across
         self._weight = 0.0
         self._last_s = 0.0
 
     @property
     def from_side(self) -> bool:
         """Whether the camera stands beside the runner."""
-        mean = self._view
-        return self._weight > 0.3 and float(mean[1] - mean[0] ** 2) > SIDE_TRAVEL**2
+        mean, square, _ = self._view
+        return self._weight > 0.3 and square - mean**2 > SIDE_TRAVEL**2
 
     @property
-    def _view(self) -> Floats:
+    def _view(self) -> tuple[float, float, float]:
         """The means, free of the zero they started from."""
-        return np.asarray(self._mean / max(self._weight, 1e-9))
+        weight = max(self._weight, 1e-9)
+        mean, square, pointing = self._sums
+        return mean / weight, square / weight, pointing / weight
 
     @property
     def lead_s(self) -> float:
@@ -75,21 +77,27 @@ class SwingSignal:
 
     def read(self, t_s: float, rays: Floats, leg_ray: float) -> float:
         """The signal of one frame; NaN where a foot is not seen."""
-        feet = rays[_FEET]
-        across = (feet[1, 0] - feet[4, 0]) / leg_ray
-        toes = np.nanmean(feet[[2, 5], 0] - feet[[0, 3], 0]) / leg_ray if np.isfinite(feet[[2, 5], 0]).any() else 0.0
-        if np.isfinite(across) and np.isfinite(toes):
+        heel_l, ankle_l, toe_l, heel_r, ankle_r, toe_r = rays[_FEET].tolist()
+        across = (ankle_l[0] - ankle_r[0]) / leg_ray
+        toes = _mean_known(toe_l[0] - heel_l[0], toe_r[0] - heel_r[0]) / leg_ray
+        if math.isfinite(across):
             share = min(max(t_s - self._last_s, 0.0) / VIEW_TAU_S, 0.1)
-            self._mean += share * (np.array((across, across**2, toes)) - self._mean)
+            seen = (across, across**2, toes if math.isfinite(toes) else 0.0)
+            self._sums = [was + share * (now - was) for was, now in zip(self._sums, seen, strict=True)]
             self._weight += share * (1.0 - self._weight)
             self._last_s = t_s
         if self.from_side:
-            forward = 1.0 if self._view[2] > 0 else -1.0
-            return float(-forward * (across - self._view[0]) * NOMINAL_LEG_M)
-        left, right = feet[:2, 1], feet[3:5, 1]
-        if not (np.isfinite(left).any() and np.isfinite(right).any()):
-            return float("nan")
-        return float((np.nanmean(left) - np.nanmean(right)) * NOMINAL_LEG_M / leg_ray)
+            mean, _, pointing = self._view
+            return (mean - across) * math.copysign(NOMINAL_LEG_M, pointing)
+        lift = _mean_known(heel_l[1], ankle_l[1]) - _mean_known(heel_r[1], ankle_r[1])
+        return lift * NOMINAL_LEG_M / leg_ray
+
+
+def _mean_known(a: float, b: float) -> float:
+    """Mean of those of two numbers that are not NaN."""
+    if math.isnan(a):
+        return b
+    return a if math.isnan(b) else (a + b) / 2
 
 
 class AnchorDetector:
@@ -108,7 +116,7 @@ class AnchorDetector:
 
     def feed(self, t_s: float, lift_m: float) -> Anchor | None:
         """``lift_m`` = left foot above right foot [m], NaN = not seen."""
-        if not np.isfinite(lift_m):
+        if not math.isfinite(lift_m):
             return None
         if self._t is None or t_s - self._t > MAX_STEP_S:
             self.reset()

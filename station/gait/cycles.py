@@ -40,7 +40,10 @@ REAR_VIEW_TRAVEL = 0.45
 
 @dataclass(slots=True)
 class Cycle:
-    """One cycle between anchors and what was found out about it; the stride runs from ``left_contact_s`` to ``end_s``."""
+    """One cycle between anchors and what was found out about it; the stride runs from ``start_s`` to ``end_s``.
+
+    ``lift``: height of the left foot above the right one over the stride, 100 points of the pooled curve [m].
+    """
 
     start_anchor_s: float
     middle_anchor_s: float
@@ -52,6 +55,7 @@ class Cycle:
     end_s: float = np.nan
     rear_view: bool = True
     new_speed: bool = False
+    lift: Floats | None = None
 
     @property
     def period_s(self) -> float:
@@ -226,6 +230,7 @@ class CycleReader:
         cycle.start_s, cycle.end_s = cycle.events["left_contact"].t_s, cycle.events["end"].t_s
         self._judge_gait(cycle)
         period = cycle.end_s - cycle.start_s
+        cycle.lift = self.feet.lift(left.contact)
         self.rhythm = Rhythm(cycle.end_s, period, (cycle.events["right_contact"].t_s - cycle.start_s) / period)
 
     def _event(self, cycle: Cycle, kind, side: Side, phase: float) -> GaitEvent | None:  # type: ignore[no-untyped-def]

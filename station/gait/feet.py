@@ -68,6 +68,12 @@ class FeetModel:
         """Renew the curves."""
         self.fit = self._pool.solve()
 
+    def lift(self, contact: float) -> Floats:
+        """Height of the left foot above the right one [m] at 100 phases from ``contact`` (a phase of the model) on."""
+        assert self.fit is not None
+        left, right = (np.nanmean(self.fit.coef[COLUMNS[side][:2]], axis=0) for side in ("left", "right"))
+        return np.asarray(basis(contact + np.arange(100) / 100, HARMONICS) @ (left - right))
+
     def shift(
         self, phase: Floats, heights: Floats, period_s: float, columns: list[int], jitter_s: float
     ) -> tuple[float, float, float]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from station.geometry import RayCaster
-from station.types import KEYPOINT_INDEX, KEYPOINTS, Floats, PelvisSample, Pose
+from station.types import KEYPOINT_INDEX, KEYPOINTS, Floats, PelvisSample
 
 LEFT_HIP, RIGHT_HIP = KEYPOINT_INDEX["left_hip"], KEYPOINT_INDEX["right_hip"]
 FEET = {
@@ -18,7 +20,6 @@ NOMINAL_LEG_M = 0.80
 NOMINAL_STEEPNESS = 0.40
 #: Time constant with which the apparent size of the runner is followed [s].
 SCALE_TAU_S = 1.5
-MIN_SCORE = 0.2
 
 
 class Recent:
@@ -52,39 +53,32 @@ class Recent:
         """Another runner: the apparent size starts anew."""
         self._seen = 0
 
-    def append(self, t_s: float, pose: Pose, pelvis: PelvisSample | None) -> None:
-        """One frame; keypoints below the minimum score count as not seen."""
+    def append(self, t_s: float, rays: Floats, pelvis: PelvisSample) -> None:
+        """One frame: rays (12, 2), NaN where a keypoint is not seen."""
         if self.end == 2 * self._capacity:
             keep = slice(self._capacity, 2 * self._capacity)
             for store in (self._t, self._rays, self._scale, self._pelvis):
                 store[: self._capacity] = store[keep]
             self.end = self._capacity
         row = self.end
-        rays = self._caster.rays(pose.xy_px)
-        rays[pose.score < MIN_SCORE] = np.nan
         self._t[row] = t_s
         self._rays[row] = rays
         self._scale[row] = self._follow_scale(t_s, rays, row)
-        if pelvis is None:
-            self._pelvis[row] = np.nan
-        else:
-            self._pelvis[row] = (
-                pelvis.obliquity_deg,
-                pelvis.rotation_deg,
-                pelvis.tilt_deg,
-                pelvis.sd_obliquity_deg,
-                pelvis.sd_rotation_deg,
-                pelvis.sd_tilt_deg,
-            )
+        self._pelvis[row] = (
+            pelvis.obliquity_deg,
+            pelvis.rotation_deg,
+            pelvis.tilt_deg,
+            pelvis.sd_obliquity_deg,
+            pelvis.sd_rotation_deg,
+            pelvis.sd_tilt_deg,
+        )
         self.end = row + 1
         self._last_t = t_s
 
     def _follow_scale(self, t_s: float, rays: Floats, row: int) -> Floats:
-        hips = rays[[LEFT_HIP, RIGHT_HIP]]
-        hip = float(np.hypot(hips[1, 0] - hips[0, 0], hips[1, 1] - hips[0, 1]))
-        ankles = rays[[FEET["left"][1], FEET["right"][1]], 1]
-        leg = float((hips[0, 1] + hips[1, 1]) / 2 - min(ankles[0], ankles[1]))
-        now = np.array((hip, leg))
+        (left_x, left_y), (right_x, right_y) = rays[LEFT_HIP].tolist(), rays[RIGHT_HIP].tolist()
+        ankle = min(float(rays[FEET["left"][1], 1]), float(rays[FEET["right"][1], 1]))
+        now = np.array((math.hypot(right_x - left_x, right_y - left_y), (left_y + right_y) / 2 - ankle))
         if self._seen == 0:
             self._seen = 1 if np.isfinite(now).all() else 0
             return now
@@ -122,6 +116,7 @@ class Recent:
         """(n, 6): obliquity, rotation, tilt, and their sd."""
         return self._pelvis[rows]
 
-    def newest(self) -> tuple[Floats, Floats]:
-        """Rays (12, 2) and (hip width, leg length) of the newest frame."""
-        return self._rays[self.end - 1], self._scale[self.end - 1]
+    @property
+    def leg_now(self) -> float:
+        """Slow apparent leg length of the newest frame."""
+        return float(self._scale[self.end - 1, 1])

@@ -9,6 +9,8 @@ import numpy as np
 
 from station.gait.cycles import Cycle
 
+#: Error of the coefficient of variation that no number of strides mends [share].
+CV_FLOOR = 0.002
 #: Force and picture need not agree on a single event: scatter of one against the other within a runner [s].
 EVENT_SCATTER_S = 0.003
 
@@ -17,8 +19,8 @@ EVENT_SCATTER_S = 0.003
 class Timing:
     """Seconds of one stride (or their mean over the pooled ones).
 
-    ``cycle`` is the stride time between level feet, less exposed to the contact model than ``stride``; ``event_sd_s`` the
-    random error of one event.
+    ``cycle`` is the stride time between level feet, less exposed to the contact model than ``stride``; ``event_sd_s`` is
+    the random error of one event as the pixels leave it.
     """
 
     stride: float
@@ -46,7 +48,7 @@ def stride_timing(cycle: Cycle) -> Timing:
         contact_right=right_off - right,
         flight_left=right - left_off,
         flight_right=end - right_off,
-        event_sd_s=float(np.hypot(EVENT_SCATTER_S, np.mean([event.sd_s for event in cycle.events.values()]))),
+        event_sd_s=float(np.mean([event.sd_s for event in cycle.events.values()])),
     )
 
 
@@ -66,5 +68,5 @@ def variation_pct(strides: Sequence[Timing]) -> tuple[float, float] | None:
     raw = times.var(ddof=1)
     spread = np.sqrt(max(raw - noise, 0.0))
     n = len(times)
-    error = np.sqrt(raw / (2 * (n - 1)) + noise / n)
+    error = np.hypot(np.sqrt(raw / (2 * (n - 1)) + noise / n), CV_FLOOR * mean)
     return float(100 * spread / mean), float(100 * error / mean)
