@@ -32,8 +32,9 @@ _MIN_PRESENCE = 0.5  # of the body as a whole: below, nobody is there
 _MIN_SCORE = 0.05  # of one keypoint: below, it is left out
 #: From one frame to the next a body neither jumps by more of its region nor changes size by more than this.
 _MAX_JUMP, _MAX_GROWTH = 0.25, 1.35
-#: Where the runner can be: hips within this share of the picture, region at least this share of its height.
-_BELT_HALF_WIDTH, _MIN_SIDE = 0.36, 0.3
+#: Where the runner can be: hips this near the middle of the picture, in shares of the region (0.45 is about 1 m, the
+#: next treadmill is 1.3 m away) or of the picture's width, whichever is more; region at least this share of its height.
+_NEAR_IN_REGIONS, _NEAR_IN_WIDTHS, _MIN_SIDE = 0.45, 0.28, 0.3
 #: Somebody who is far from filling the middle of the picture is compared with whoever else is there, this often.
 _PLAIN_MERIT, _RIVAL_FRAMES, _RIVAL_GAIN = 0.6, 30, 1.5
 
@@ -159,7 +160,8 @@ class PoseEstimator:
 def merit(region: Region, size_px: tuple[int, int]) -> float:
     """How much this looks like the runner on the belt: 1 = fills the middle of the picture, 0 = is not on it."""
     width, height = size_px
-    aside = abs(region.x_px - (width - 1) / 2) / (_BELT_HALF_WIDTH * width)
+    near_px = max(_NEAR_IN_REGIONS * region.side_px, _NEAR_IN_WIDTHS * width)
+    aside = abs(region.x_px - (width - 1) / 2) / near_px
     tall = region.side_px / height
     if aside >= 1 or tall < _MIN_SIDE or not 0 <= region.y_px < height:
         return 0.0

@@ -158,11 +158,12 @@ def test_a_person_walking_past_behind_does_not_take_over(estimator: PoseEstimato
         assert abs(hip_centre(pose)[0] - 640) < 60
 
 
-def test_when_the_runner_leaves_a_bystander_off_the_belt_is_not_followed(
-    estimator: PoseEstimator, clip: list[Pixels]
+@pytest.mark.parametrize(("x", "size"), [(110.0, 0.7), (1090.0, 0.95)], ids=["bystander", "next treadmill"])
+def test_when_the_runner_leaves_nobody_off_the_belt_is_followed(
+    estimator: PoseEstimator, clip: list[Pixels], x: float, size: float
 ) -> None:
     for i in range(30):
-        people = [(clip[i + 7], 110.0, 0.7)] + ([(clip[i], 640.0, 0.95)] if i < 12 else [])
+        people = [(clip[i + 7], x, size)] + ([(clip[i], 640.0, 0.95)] if i < 12 else [])
         pose = estimator.estimate(bgr(scene(*people), i))
         assert pose.someone == (i < 12)
 
