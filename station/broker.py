@@ -16,7 +16,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from station.errors import BrokerError
@@ -61,10 +61,10 @@ def bound_to_us(kill_signal: int = signal.SIGTERM) -> Callable[[], None]:
     return bind
 
 
-def start_child(
-    command: Sequence[str], *, output: int | None = None, env: Mapping[str, str] | None = None
-) -> subprocess.Popen[bytes]:
+def start_child(command: Sequence[str], *, output: int | None = None) -> subprocess.Popen[bytes]:
     """Start a child that ends with us and does not hear the terminal's Ctrl-C: we stop it, in our order."""
+    # only we speak to systemd: mosquitto would call the station ready
+    env = {name: value for name, value in os.environ.items() if name not in ("NOTIFY_SOCKET", "WATCHDOG_USEC")}
     return subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,

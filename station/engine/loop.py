@@ -85,6 +85,7 @@ class Engine:
         capture.start()
         try:
             self._loop()
+            self._supervisor.stopping("asked to stop")
             self._emit(self._session.finish())
         except CameraError as error:
             self._supervisor.stopping(str(error))

@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -169,6 +170,27 @@ def test_without_a_camera_the_bundled_clip_plays(start: Callable[..., Running]) 
     eventually(lambda: any(heard.json["kp"] for heard in listener.heard))
     listener.close()
     assert running.end() == 0
+
+
+def test_systemd_hears_ready_after_a_frame_the_watchdog_and_the_end(
+    start: Callable[..., Running], video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+        notify.bind(str(tmp_path / "notify"))
+        notify.settimeout(20)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        monkeypatch.setenv("WATCHDOG_USEC", "2000000")
+        running = start("--no-web", "--set", f"camera.source={video}")
+        assert notify.recv(4096) == b"READY=1\nSTATUS=running"  # and nothing before it, from the broker either
+        assert notify.recv(4096) == b"WATCHDOG=1"
+        assert notify.recv(4096) == b"WATCHDOG=1"
+        running.ready()
+        assert running.end(signal.SIGTERM) == 0
+        notify.settimeout(1)
+        last = b""
+        while b"STOPPING" not in last:
+            last = notify.recv(4096)
+        assert last == b"STOPPING=1\nSTATUS=asked to stop"
 
 
 def test_a_second_station_on_the_same_data_is_refused(start: Callable[..., Running], video: Path) -> None:
