@@ -32,10 +32,10 @@ from station.pose.detector import Detector
 from station.pose.estimator import SIZE_PX, LandmarkModel
 from station.types import Pixels
 
-_VARIATIONS = 2
+_VARIATIONS = 4
 #: A range reaches this share of the way from the mean of the frames' extremes to the extreme of all frames: a rare
 #: spike is cut off, so that all other values keep finer steps.
-_REACH = 0.5
+_REACH = 0.25
 
 
 def crops(sources: Sequence[Path], every: int, seed: int = 0) -> list[Pixels]:

@@ -79,12 +79,12 @@ RECIPES: Mapping[str, Recipe] = {
         ),
         Recipe(
             "lite", "pose_lite_int8.tflite", _LITE, _POINTS_PRESENCE_HEATMAPS,
-            "679d5561cf9cfd9f8f45e6760cdc8903af64abc6276a516270cb467c9b0bc917",
+            "e9a9aae388d0e1b276d60ed72234e88e6e36a16b1e96395166187eb178e2cfc4",
             ranges="ranges_lite.json",
         ),
         Recipe(
             "full", "pose_full_int8.tflite", _FULL, _POINTS_PRESENCE_HEATMAPS,
-            "fb7233bd9025bbe207bac77840fa3f5d7c4e7d925cee82463724f8bd330bb8ea",
+            "34e993f76f5ffaad4b4ee68e14e665ea43ee3433830fea43a94ddacd78728c53",
             ranges="ranges_full.json",
         ),
         Recipe(
