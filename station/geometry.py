@@ -34,7 +34,6 @@ class RayCaster:
         self.focal_px = mount.focal_px or NOMINAL_FOCAL * max(view.width_px, view.height_px)
         center = mount.center_px or (view.width_px / 2, view.height_px / 2)
         self._center = np.array(center, dtype=float)
-        self._size = np.array((view.width_px, view.height_px), dtype=float)
         roll = math.radians(mount.roll_deg or 0.0)
         pitch = math.radians(mount.pitch_deg or 0.0)
         self._cos_roll, self._sin_roll = math.cos(roll), math.sin(roll)
@@ -61,7 +60,7 @@ class RayCaster:
         right = self._cos_roll * x - self._sin_roll * y
         up = -(self._sin_roll * x + self._cos_roll * y)
         depth = self._cos_pitch - self._sin_pitch * up
-        rays = np.empty_like(plane)
+        rays: Floats = np.empty_like(plane)
         rays[:, 0] = right / depth
         rays[:, 1] = (self._sin_pitch + self._cos_pitch * up) / depth
         return rays
@@ -79,9 +78,6 @@ class RayCaster:
             )
         return u, v
 
-    def inside(self, xy_px: Floats) -> Floats:
-        """Which of the pixels (n, 2) lie inside the picture (boolean (n,); NaN is outside)."""
-        return ((xy_px >= 0) & (xy_px < self._size)).all(axis=1)  # type: ignore[no-any-return]
 
 
 def belt_depth_m(ray_up: Floats, camera_height_m: float, point_height_m: float) -> Floats:

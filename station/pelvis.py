@@ -14,7 +14,7 @@ POSE_MODEL_HIPS_SD_DEG = 4.0
 
 
 def hips_reading(pose: Pose, caster: RayCaster) -> PelvisReading:
-    """Obliquity of a *pose model's* hip line, free of camera roll and pitch: of low trust, rotation and tilt unknown."""
+    """Obliquity of a *pose model's* hip line, free of camera roll and pitch; rotation and tilt unknown."""
     obliquity = hip_line_deg(caster.rays(pose.xy_px))
     return PelvisReading(
         obliquity_deg=obliquity,
@@ -24,7 +24,7 @@ def hips_reading(pose: Pose, caster: RayCaster) -> PelvisReading:
 
 
 def hip_line_deg(rays: Floats) -> float:
-    """Angle of the line between the hips [deg] from the rays (12, 2) of a pose, + = right side higher; NaN = not seen."""
+    """Angle of the hip line [deg] from the rays (12, 2) of a pose, + = right side higher; NaN = not seen."""
     (left_x, left_y), (right_x, right_y) = rays[LEFT_HIP].tolist(), rays[RIGHT_HIP].tolist()
     across = right_x - left_x
     # Sides that are swapped give a line that runs backwards; its slope is still that of the line.
@@ -32,7 +32,7 @@ def hip_line_deg(rays: Floats) -> float:
 
 
 def sample(t_s: float, rays: Floats, reading: PelvisReading | None) -> PelvisSample:
-    """The pelvis of one frame. Without a reading the hips (``rays`` of the pose) are taken as they are: source "hips"."""
+    """The pelvis of one frame; without a reading the hips of the pose are taken as they are, source "hips"."""
     if reading is None:
         return PelvisSample(t_s, hip_line_deg(rays), math.nan, math.nan, math.nan, math.nan, math.nan, "hips")
     return PelvisSample(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,11 +16,13 @@ from station.geometry import RayCaster
 from station.metrics.measure import StrideMeter
 from station.pelvis import sample
 from station.standing import BASELINE_S, StandingLevel
-from station.types import Live, Observation, Output, PelvisSample, Pose, Side, StrideMetrics, View
+from station.types import GaitEvent, Live, Observation, Output, PelvisSample, Pose, Side, StrideMetrics, View
 from station.visit import Change, Seen, Visit
 
 #: A gap longer than this makes another runner possible: everything pooled is forgotten [s].
 FORGET_AFTER_S = 2.0
+#: Slices of work a second; a stride has about 27.
+SLICES_PER_S = 58.0
 #: Keypoints below this score count as not seen.
 MIN_SCORE = 0.2
 
@@ -36,7 +39,7 @@ class Session:
     """Feed it every frame in time order; it answers with what became known.
 
     Work on a stride is cut into slices, one per frame, so that no frame waits for it: a stride comes out ``LOOK_AHEAD``
-    cycles and about 18 frames after its last contact, whatever the length of the run.
+    cycles and about half a second after its last contact, whatever the length of the run.
     """
 
     def __init__(self, view: View, settings: SessionSettings | None = None) -> None:
@@ -53,9 +56,10 @@ class Session:
         self._down_s: float | None = None
         self._up_s: float | None = None
         self._due: deque[Cycle] = deque()
-        self._job: Iterator[Output | None] | None = None
+        self._job: Iterator[tuple[GaitEvent, ...] | StrideMetrics | None] | None = None
         self._person_s: float | None = None
-        self._now_s = 0.0
+        self._now_s = -math.inf
+        self._interval_s = 1.0 / view.fps
         self._source: str | None = None
         self._stability: float | None = None
 
@@ -86,6 +90,7 @@ class Session:
     def feed(self, observation: Observation) -> tuple[Output, ...]:
         """What this frame made known."""
         t_s, pose = observation.t_s, observation.pose
+        self._interval_s += 0.05 * (min(t_s - self._now_s, 0.1) - self._interval_s)
         self._now_s = t_s
         out: list[Output] = []
         seen = Seen.NOBODY
@@ -176,30 +181,40 @@ class Session:
             if t_s >= cycle.end_anchor_s + LOOK_AHEAD * cycle.period_s:
                 self._due.popleft()
                 self._job = self._process(cycle)
-        if self._job is None:
-            return
-        try:
-            said = next(self._job)
-        except StopIteration:
-            self._job = None
-            return
-        if said is not None and self.visit.running:
+        for _ in range(self._slices):
+            if self._job is None:
+                return
+            try:
+                said = next(self._job)
+            except StopIteration:
+                self._job = None
+                return
+            if said is not None and self.visit.running:
+                self._say(said, out)
+
+    @property
+    def _slices(self) -> int:
+        """Slices of work on this frame: a stride's are done before the next stride ends, whatever the frame rate."""
+        return 1 + int(SLICES_PER_S * self._interval_s)
+
+    def _say(self, said: tuple[GaitEvent, ...] | StrideMetrics, out: list[Output]) -> None:
+        if isinstance(said, StrideMetrics):
             out.append(said)
-            if isinstance(said, StrideMetrics):
-                self._judge(said, out)
+            self._judge(said, out)
+        else:
+            out.extend(said)
 
     def _judge(self, stride: StrideMetrics, out: list[Output]) -> None:
         hidden = stride.metrics["pelvic_drop_peak_left_deg"].reason == "waist_hidden"
         self._stability = stride.metrics["stability"].value
         self._follow(self.visit.stride(stride.stride.end_s, stride.status == "ok", hidden), out)
 
-    def _process(self, cycle: Cycle) -> Iterator[Output | None]:
+    def _process(self, cycle: Cycle) -> Iterator[tuple[GaitEvent, ...] | StrideMetrics | None]:
         yield from self._reader.read(cycle)
         if cycle.new_speed:
             self._meter.forget_all_but(1)
         if cycle.reasons:
             yield self._meter.rejected(cycle)
             return
-        for name in ("left_contact", "left_off", "right_contact", "right_off"):
-            yield cycle.events[name]
+        yield tuple(cycle.events[name] for name in ("left_contact", "left_off", "right_contact", "right_off"))
         yield from self._meter.measure(cycle, self._source)

@@ -11,7 +11,6 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-
 from station.gait.recent import FEET, NOMINAL_LEG_M
 from station.types import Floats
 
@@ -88,9 +87,9 @@ class SwingSignal:
             self._last_s = t_s
         if self.from_side:
             mean, _, pointing = self._view
-            return (mean - across) * math.copysign(NOMINAL_LEG_M, pointing)
+            return float((mean - across) * math.copysign(NOMINAL_LEG_M, pointing))
         lift = _mean_known(heel_l[1], ankle_l[1]) - _mean_known(heel_r[1], ankle_r[1])
-        return lift * NOMINAL_LEG_M / leg_ray
+        return float(lift * NOMINAL_LEG_M / leg_ray)
 
 
 def _mean_known(a: float, b: float) -> float:

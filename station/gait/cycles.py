@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 
 from station.gait.events import FootEvents, locate, velocities
 from station.gait.feet import COLUMNS, EVENT_JITTER_S, EVENT_WINDOW_S, PELVIS, FeetModel, heights_m
 from station.gait.recent import FEET, KNEES, LEFT_HIP, RIGHT_HIP, Recent
+from station.harmonics import Fit
 from station.types import Floats, GaitEvent, Reason, Side
 
 #: A stride outside these bounds is not one of running or walking [s].
@@ -109,7 +111,10 @@ class CycleReader:
             cycle.start_anchor_s = self._last_anchor_s
         self._judge_rhythm(cycle)
         if not cycle.reasons:
-            self._judge_frames(cycle)
+            self._judge_gaps(cycle)
+        yield
+        if not cycle.reasons:
+            self._judge_view(cycle)
         yield
         if cycle.reasons:
             self.break_off()
@@ -130,7 +135,7 @@ class CycleReader:
         yield
         yield from self._time_events(cycle)
 
-    def _fit(self):  # type: ignore[no-untyped-def]
+    def _fit(self) -> Fit:
         assert self.feet.fit is not None
         return self.feet.fit
 
@@ -150,7 +155,7 @@ class CycleReader:
                 cycle.new_speed = True
         self._periods.append(period)
         del self._periods[:-20]
-        if cycle.new_speed or len(cycle.reasons) and self._stumbled_twice():
+        if cycle.new_speed or (len(cycle.reasons) and self._stumbled_twice()):
             self._periods = self._periods[-2:]
             self.feet.forget_all_but(1)
 
@@ -160,21 +165,22 @@ class CycleReader:
         a, b = self._periods[-2:]
         return abs(a / b - 1) < RHYTHM_TOLERANCE / 2
 
-    def _judge_frames(self, cycle: Cycle) -> None:
+    def _judge_gaps(self, cycle: Cycle) -> None:
         recent = self._recent
-        rows = recent.between(cycle.start_anchor_s, cycle.end_anchor_s)
-        cycle.rows = rows
+        cycle.rows = rows = recent.between(cycle.start_anchor_s, cycle.end_anchor_s)
         rays, t_s = recent.rays(rows), recent.t_s(rows)
         feet = rays[:, FEET["left"][:2] + FEET["right"][:2], 1]
         seen = np.isfinite(feet[:, :2]).any(axis=1) & np.isfinite(feet[:, 2:]).any(axis=1)
         times = np.concatenate(([cycle.start_anchor_s], t_s[seen], [cycle.end_anchor_s]))
         if np.diff(times).max() > BRIDGED_GAP_S:
             cycle.reasons.append(Reason.GAP)
-            return
+
+    def _judge_view(self, cycle: Cycle) -> None:
+        rays = self._recent.rays(cycle.rows)
         hips = rays[:, RIGHT_HIP, 0] - rays[:, LEFT_HIP, 0]
         middle = (rays[:, RIGHT_HIP, 0] + rays[:, LEFT_HIP, 0]) / 2
-        travel = np.nanmax([_travel(rays[:, FEET[side][1], 0] - middle) for side in ("left", "right")])
-        cycle.rear_view = not travel / np.nanmedian(recent.leg_ray(rows)) > REAR_VIEW_TRAVEL
+        travel = max(_travel(rays[:, FEET[side][1], 0] - middle) for side in ("left", "right"))
+        cycle.rear_view = not travel / self._recent.leg_now > REAR_VIEW_TRAVEL
         if (cycle.rear_view and np.nanmean(hips < 0) > 0.3) or _feet_belong_to_other_knees(rays):
             cycle.reasons.append(Reason.SWAPPED_SIDES)
 
@@ -208,7 +214,7 @@ class CycleReader:
             self._last_contact = None  # the model has learnt better where contact lies: time both ends by it
         self._contact_phase = left.contact
         first = self._last_contact or self._event(cycle, "contact", "left", left.contact)
-        wanted = (
+        wanted: tuple[tuple[str, Literal["contact", "off"], Side, float], ...] = (
             ("left_off", "off", "left", left.off),
             ("right_contact", "contact", "right", right.contact),
             ("right_off", "off", "right", right.off),
@@ -218,7 +224,7 @@ class CycleReader:
             cycle.events["left_contact"] = first
         yield
         for name, kind, side, phase in wanted:
-            event = self._event(cycle, kind, side, phase)  # type: ignore[arg-type]
+            event = self._event(cycle, kind, side, phase)
             if event is not None:
                 cycle.events[name] = event
             yield
@@ -233,7 +239,7 @@ class CycleReader:
         cycle.lift = self.feet.lift(left.contact)
         self.rhythm = Rhythm(cycle.end_s, period, (cycle.events["right_contact"].t_s - cycle.start_s) / period)
 
-    def _event(self, cycle: Cycle, kind, side: Side, phase: float) -> GaitEvent | None:  # type: ignore[no-untyped-def]
+    def _event(self, cycle: Cycle, kind: Literal["contact", "off"], side: Side, phase: float) -> GaitEvent | None:
         period = cycle.period_s
         t_s = cycle.start_anchor_s + phase * period
         rows = self._recent.between(t_s - EVENT_WINDOW_S, t_s + EVENT_WINDOW_S)
@@ -252,9 +258,7 @@ class CycleReader:
         contact_s = (order[1] - order[0] + order[3] - order[2]) / 2
         if contact_s > 0.5 * (order[4] - order[0]) and (cycle.rear_view or cycle.period_s > SLOW_STRIDE_S):
             cycle.reasons.append(Reason.WALKING)
-        elif abs((order[4] - order[0]) / cycle.period_s - 1.0) > STRIDE_AGAINST_CYCLE:
-            cycle.reasons.append(Reason.IMPLAUSIBLE_DURATION)
-        elif cycle.rear_view and any(b <= a for a, b in zip(order, order[1:], strict=False)):
+        elif abs((order[4] - order[0]) / cycle.period_s - 1.0) > STRIDE_AGAINST_CYCLE or (cycle.rear_view and any(b <= a for a, b in zip(order, order[1:], strict=False))):
             cycle.reasons.append(Reason.IMPLAUSIBLE_DURATION)
 
 
@@ -274,9 +278,7 @@ def _feet_belong_to_other_knees(rays: Floats) -> bool:
 
 
 def _travel(x: Floats) -> float:
-    """Range of a coordinate without its outermost tenths; NaN where it was never seen."""
-    x = x[np.isfinite(x)]
-    if len(x) < 5:
-        return float("nan")
-    low, high = np.percentile(x, (5, 95))
-    return float(high - low)
+    """Range of a coordinate without its outermost tenths; 0 where it was hardly seen."""
+    x = np.sort(x[np.isfinite(x)])
+    cut = len(x) // 20
+    return float(x[len(x) - 1 - cut] - x[cut]) if len(x) > 4 else 0.0

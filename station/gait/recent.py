@@ -85,7 +85,8 @@ class Recent:
         before = self._scale[row - 1]
         step = max((t_s - self._last_t) / SCALE_TAU_S, 1.0 / (self._seen + 1.0))
         self._seen += 1
-        return np.where(np.isfinite(now), before + min(step, 1.0) * (now - before), before)
+        followed: Floats = np.where(np.isfinite(now), before + min(step, 1.0) * (now - before), before)
+        return followed
 
     # -- views -----------------------------------------------------------------------------------------------------
 

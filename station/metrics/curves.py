@@ -63,7 +63,7 @@ class Curves:
 
 
 def difference(a: Reading, b: Reading, sign: float = 1.0) -> Reading:
-    """sign · (a − b), both of the same channel."""
+    """Sign · (a − b), both of the same channel."""
     assert a.gradient is not None
     assert b.gradient is not None
     return Reading(sign * (a.value - b.value), sign * (a.gradient - b.gradient))

@@ -100,6 +100,7 @@ class StrideMeter:
         self._hip_rays.append(float(np.nanmean(recent.hip_ray(rows))))
         width = hip_width_m(float(np.mean(self._hip_rays)), self._caster)
         values = channels(recent, rows, self._caster, width)
+        yield None
         self._take_drift_out(values, cycle, width)
         phase = (recent.t_s(rows) - cycle.start_s) / (cycle.end_s - cycle.start_s)
         regressors = basis(phase, HARMONICS)
@@ -123,12 +124,17 @@ class StrideMeter:
         context = readings.Context(
             self._caster, width, elevation, cycle, self.level_deg, self.tilt_level_deg, source, trust
         )
-        now = readings.read_all(own, context, timing)
-        yield None
-        value = readings.read_all(pooled, context, pooled_timing(self._timing))
-        yield None
+        now = readings.Reader(own, context, timing)
+        for _ in now.read():
+            yield None
+        value = readings.Reader(pooled, context, pooled_timing(self._timing))
+        for _ in value.read():
+            yield None
         hidden = fit.strides >= GATE_STRIDES and against_the_swing(pooled, cycle.lift)
-        metrics = readings.combine(value, now, fit, context, self._timing, hidden)
+        yield None
+        metrics: dict[str, Metric] = {}
+        for metrics in readings.combine(value.out, now.out, fit, context, self._timing, hidden):
+            yield None
         yield StrideMetrics(self._stride(cycle), "ok", (), metrics, self._zone(metrics))
 
     def _take_drift_out(self, values: Floats, cycle: Cycle, width: float) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,6 +78,8 @@ MISSING: Mapping[Channel, Reason] = {
 HIPS_WIDENING = 1.1
 #: Residuals hold what strides differ in, too, and those strides are what the value speaks of: the pixels' share of them.
 PIXEL_SHARE = 0.8
+#: Metrics put together in one slice of work.
+METRICS_A_SLICE = 14
 #: The residual of the heel's place is that of the swinging foot; planted it has this share of the variance.
 PLANTED_SHARE = 0.3
 #: Axial rotation that nobody measured [deg, sd of its fundamental]: seen from above or below it looks like obliquity.
@@ -123,20 +125,21 @@ class Reader:
         """Whether all these channels have curves."""
         return all(np.isfinite(self.curves.coef[channel, 0]) for channel in wanted)
 
-    def read(self) -> dict[str, Reading]:
-        """All metrics."""
+    def read(self) -> Iterator[None]:
+        """Fill :attr:`out` with all metrics, a slice of work a step."""
         self._times()
         if self.known(Channel.OBLIQUITY):
             self._pelvic_drop()
+        yield
         if self.known(Channel.ROTATION):
             self.out["rotation_range_deg"] = self.curves.range(Channel.ROTATION)
         if self.known(Channel.TILT):
             self._tilt()
         if self.known(Channel.PELVIS_UP):
             self._travel()
+            yield
             middle = {side: self._mid_stance(side) for side in ("left", "right")}
             self._at_mid_stance(middle)
-        return self.out
 
     def _times(self) -> None:
         t = self.timing
@@ -227,11 +230,6 @@ class Reader:
             self._length("step_width", Reading(right.value - left.value, left.gradient))
 
 
-def read_all(curves: Curves, context: Context, timing: Timing) -> dict[str, Reading]:
-    """Every metric that these curves and times hold."""
-    return Reader(curves, context, timing).read()
-
-
 def combine(
     value: Mapping[str, Reading],
     now: Mapping[str, Reading],
@@ -239,15 +237,17 @@ def combine(
     context: Context,
     strides: Sequence[Timing],
     waist_hidden: bool = False,
-) -> dict[str, Metric]:
-    """Pooled readings with their intervals beside this stride's own.
+) -> Iterator[dict[str, Metric]]:
+    """Pooled readings with their intervals beside this stride's own; every step yields what there is so far.
 
     ``waist_hidden``: nothing of the pelvis is told.
     """
     frontal_reason = None if context.cycle.rear_view else Reason.NOT_REAR_VIEW
     metrics: dict[str, Metric] = {}
     spread = _timing_sd(strides)
-    for name in METRICS:
+    for number, name in enumerate(METRICS):
+        if number % METRICS_A_SLICE == METRICS_A_SLICE - 1:
+            yield metrics
         if name in ("stability", "stride_time_cv_pct"):
             continue
         reason = _reason(name, value, fit, context, frontal_reason)
@@ -271,7 +271,7 @@ def combine(
         else Metric(value=variation[0], ci95=1.96 * variation[1], stride=None)
     )
     metrics["stability"] = _stability(metrics)
-    return {name: metrics[name] for name in METRICS}
+    yield {name: metrics[name] for name in METRICS}
 
 
 _ANGLE_CHANNELS = ((Channel.ROTATION,), (Channel.TILT,))
@@ -383,7 +383,7 @@ def _stability(metrics: Mapping[str, Metric]) -> Metric:
     drops = [score(f"pelvic_drop_peak_{side}_deg") for side in ("left", "right")]
     if drops[0] is None or drops[1] is None:
         return Metric(reason=metrics["pelvic_drop_peak_left_deg"].reason)
-    groups = {
+    groups: dict[str, list[float | None]] = {
         "level": [min(drops[0], drops[1])],
         "still": [score("sway_hw"), score("rotation_range_deg")],
         "even": [score("pelvic_drop_difference_deg"), score("stride_time_cv_pct")],

@@ -19,8 +19,8 @@ EVENT_SCATTER_S = 0.003
 class Timing:
     """Seconds of one stride (or their mean over the pooled ones).
 
-    ``cycle`` is the stride time between level feet, less exposed to the contact model than ``stride``; ``event_sd_s`` is
-    the random error of one event as the pixels leave it.
+    ``cycle`` is the stride time between level feet, less exposed to the contact model than ``stride``; ``event_sd_s``
+    is the random error of one event as the pixels leave it.
     """
 
     stride: float
