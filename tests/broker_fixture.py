@@ -113,6 +113,7 @@ class Heard:
     connection: int
     at_s: float
     correlation: bytes | None = None
+    expiry_s: int | None = None
 
     @property
     def json(self) -> Any:
@@ -144,8 +145,9 @@ class Listener:
 
     def _message(self, _client: mqtt.Client, _userdata: Any, message: mqtt.MQTTMessage) -> None:
         correlation = getattr(message.properties, "CorrelationData", None)
+        expiry_s = getattr(message.properties, "MessageExpiryInterval", None)
         payload, now_s = bytes(message.payload), time.monotonic()
-        self.heard.append(Heard(message.topic, payload, message.retain, self.connections, now_s, correlation))
+        self.heard.append(Heard(message.topic, payload, message.retain, self.connections, now_s, correlation, expiry_s))
 
     def on(self, end: str) -> list[Heard]:
         """What was heard on topics that end with ``end``, in order."""

@@ -39,7 +39,16 @@ from typing import Any
 
 from station.errors import BrokerError, ConfigError
 from station.outbox import Outbox, Row
-from station.publish.connection import CONNECT_TIMEOUT_S, Connection, Incoming, Link, Waker, backoff_s, is_failure
+from station.publish.connection import (
+    CONNECT_TIMEOUT_S,
+    NAMESAKE,
+    Connection,
+    Incoming,
+    Link,
+    Waker,
+    backoff_s,
+    is_failure,
+)
 from station.wire import dumps, status_json, wall_label
 from station.wire.commands import Command, RefusedError, command_args, reply_topic, result_json
 from station.wire.topics import COMMANDS, DELIVERY, LIVE, SESSION, STATUS, command_name
@@ -54,6 +63,8 @@ MAX_SAYINGS = 256
 ANSWER_EXPIRY_S = 60
 #: A connection that lasted this long was a good one: the next attempt starts with the shortest wait.
 GOOD_AFTER_S = 2.0
+#: So many connections in a row that did not last are no accident.
+CUT_SHORT = 3
 #: No broker will ever take these: topic name invalid, packet too large, payload format invalid.
 _HOPELESS = (0x90, 0x95, 0x99)
 
@@ -268,11 +279,15 @@ class Publisher:
             self._waker.close()
 
     def _connect_for_ever(self) -> None:
-        failures = 0
+        failures = cut_short = 0
         while not self._is_closing():
-            began_s = time.monotonic()
+            began_s, connects = time.monotonic(), self._connects
             trouble = self._one_connection()
             lasted_s = time.monotonic() - began_s
+            # Not every broker says why it throws out the older of two clients with one name.
+            cut_short = cut_short + 1 if self._connects > connects and lasted_s < GOOD_AFTER_S else 0
+            if cut_short >= CUT_SHORT:
+                trouble = BrokerError(f"broker {self._link}: ends every connection at once: {NAMESAKE}")
             refused = "refuses us" in str(trouble)
             self._up.clear()
             if str(trouble) != str(self._trouble) and not self._is_closing():

@@ -30,6 +30,7 @@ CONNECT_TIMEOUT_S = 5.0
 #: QoS 1 messages under way at once; the broker's receive maximum may be lower.
 WINDOW = 20
 _FAILURE = 0x80
+NAMESAKE = "another client may use our name: give every station its own station.name"
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,7 +279,7 @@ def _mend(code: int) -> str:
     if code == 0x84:
         return "it does not speak MQTT 5"
     if code == 0x8E:
-        return "another client uses our name: give every station its own station.name"
+        return NAMESAKE
     return "trying again"
 
 

@@ -311,7 +311,9 @@ def test_a_database_of_someone_else_is_not_written_to(make: Callable[..., Outbox
 
 
 def test_a_second_process_is_kept_off_and_goes_on_in_memory(make: Callable[..., Outbox], file: Path) -> None:
-    put(make(), 1)
+    first = make()
+    put(first, 1)
+    assert payloads(first) == [b"1"]
     second = Outbox(file)
     try:
         put(second, 2)
@@ -413,3 +415,45 @@ def test_in_memory_only(make: Callable[..., Outbox]) -> None:
     put(outbox, 1, 2)
     assert payloads(outbox) == [b"1", b"2"]
     assert outbox.stats().trouble is None
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A real file system of 300 kB (needs root, as in a container)."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=300k", "none", folder], capture_output=True, check=False
+    )
+    if mounted.returncode != 0:
+        pytest.skip(f"may not mount a small disk: {mounted.stderr.decode().strip()}")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+def test_a_really_full_disk_and_a_read_only_one(
+    make: Callable[..., Outbox], small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("station.outbox.RETRY_S", 0.2)
+    outbox = make(small_disk / "outbox.db")
+    ballast = small_disk / "ballast"
+    rows(outbox)
+    while True:
+        try:
+            with ballast.open("ab") as file:
+                file.write(bytes(4096))
+        except OSError:
+            break
+    big = [os.urandom(3000) for _ in range(60)]
+    for payload in big:
+        outbox.put("stride", "s", payload)
+        rows(outbox, ALL, 1)
+    assert "full" in str(outbox.stats().trouble)
+    assert payloads(outbox) == big
+    ballast.unlink()
+    eventually(lambda: outbox.stats().trouble is None)
+
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=False, capture_output=True)
+    again = make(small_disk / "outbox.db")
+    put(again, 1)
+    assert payloads(again)[-1] == b"1"

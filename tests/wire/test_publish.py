@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -277,3 +278,43 @@ def test_erasing_an_older_session_leaves_the_last_one(mosquitto: Mosquitto, stat
     assert not station.publisher.erase("00000001").result(5)
     time.sleep(0.3)
     assert [m.json["session"] for m in listener.on("/session")] == ["00000001", "00000002"]
+
+
+def test_brokers_forget_strides_after_a_day(mosquitto: Mosquitto, station: Station, listen: Listen) -> None:
+    listener = listen(mosquitto.port)
+    station.strides(1)
+    station.publisher.record("session", {"session": "4f9c2b7e"})
+    station.publisher.say("health", {"fps_in": 30.0})
+    eventually(lambda: listener.on("/stride") and listener.on("/session") and listener.on("/health"))
+    assert 24 * 3600 - 60 < (listener.on("/stride")[0].expiry_s or 0) <= 24 * 3600
+    assert 30 * 24 * 3600 - 60 < (listener.on("/session")[0].expiry_s or 0) <= 30 * 24 * 3600
+    assert 0 < (listener.on("/health")[0].expiry_s or 0) <= 60
+    assert listener.on("/status")[0].expiry_s is None
+
+
+def test_a_command_waits_while_the_station_restarts(mosquitto: Mosquitto, tmp_path: Path, listen: Listen) -> None:
+    with Station(mosquitto.port, None) as station:
+        station.publisher.wait_connected(5)
+        eventually(lambda: station.publisher.stats().published > 0)
+    sender = listen(mosquitto.port)
+    sender.client.publish(f"{ROOT}/cmd/erase", b'{"session": "4f9c2b7e"}', qos=1).wait_for_publish(5)
+    with Station(mosquitto.port, None) as station:
+        eventually(lambda: station.commands)
+        assert station.commands[0].args == {"session": "4f9c2b7e"}
+
+
+def test_a_server_that_does_not_answer_is_no_broker() -> None:
+    told = pytest.raises(BrokerError, match="does not answer: is that port one of an MQTT broker")
+    with socket.create_server(("127.0.0.1", 0)) as silent, Station(silent.getsockname()[1], None) as station, told:
+        station.publisher.wait_connected(7)
+
+
+def test_two_stations_of_one_name_are_told(mosquitto: Mosquitto) -> None:
+    with Station(mosquitto.port, None) as one, Station(mosquitto.port, None) as two:
+        seen: set[str] = set()
+
+        def told() -> bool:
+            seen.update(str(station.publisher.trouble) for station in (one, two))
+            return any("another client may use our name" in trouble for trouble in seen)
+
+        eventually(told, 30)
