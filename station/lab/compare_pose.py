@@ -2,12 +2,14 @@
 
 Every model sees the same crop of the same frame, one after the other in turn. The shipped file of the same size is the
 reference: the table shows how far each model's hips and ankles lie from it, in pixels of the picture and in percent of
-the trunk's length, and how long an inference takes (one thread, median; compare within a table only).
+the trunk's length, and how long an inference takes (one thread, median; compare within a table only). For a rendered
+clip with its truth beside it (``NAME.truth.json``) it also shows how far they lie from where they really are.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import tempfile
 import time
@@ -24,10 +26,11 @@ from station.models.build import build, shipped_file
 from station.models.recipes import RECIPES, built_model
 from station.pose.detector import Detector
 from station.pose.estimator import BLAZEPOSE, LandmarkModel
-from station.types import Floats
+from station.types import KEYPOINTS, Floats
 
 _SHOULDERS = [BLAZEPOSE["left_shoulder"], BLAZEPOSE["right_shoulder"]]
 _HIPS = [BLAZEPOSE["left_hip"], BLAZEPOSE["right_hip"]]
+_ROWS = [BLAZEPOSE[name] for name in KEYPOINTS]
 _ANKLES = [BLAZEPOSE["left_ankle"], BLAZEPOSE["right_ankle"]]
 
 
@@ -39,6 +42,7 @@ class Contender:
     model: LandmarkModel
     size_bytes: int
     points_px: list[Floats] = field(default_factory=list)
+    error_px: list[Floats] = field(default_factory=list)
     took_ms: list[float] = field(default_factory=list)
 
 
@@ -65,6 +69,7 @@ def compare(sources: Sequence[Path], every: int) -> tuple[list[Contender], int]:
     detector, count = Detector(Model(*built_model("detector"))), 0
     placing = LandmarkModel(Model(*built_model("full-float")))
     for source in sources:
+        truth = _truth(source)
         for frame, region in runners(source, detector, placing, every):
             count += 1
             # In turn, and each time another one first: a busy machine is then equally unfair to all.
@@ -74,15 +79,26 @@ def compare(sources: Sequence[Path], every: int) -> tuple[list[Contender], int]:
                 rival.model.infer(crop)
                 rival.took_ms.append(1e3 * (time.perf_counter() - start))
                 rival.points_px.append(rival.model.landmarks(region).xy_px)
+                if truth is not None:
+                    rival.error_px.append(rival.points_px[-1][_ROWS] - truth[frame.index])
     return rivals, count
+
+
+def _truth(source: Path) -> Floats | None:
+    """Where the keypoints of a rendered clip really are, (frames, 12, 2) in pixels."""
+    path = source.with_suffix(".truth.json")
+    if source.is_dir() or not path.is_file():
+        return None
+    points: Floats = np.array(json.loads(path.read_text("utf-8"))["joints_px"], float)
+    return points
 
 
 def table(rivals: Sequence[Contender]) -> str:
     """The comparison as a Markdown table."""
     lines = [
         "| model | MB | inference ms | hips px mean / p95 / max | hips % of trunk | hip line deg (sd) "
-        "| ankles px mean / p95 |",
-        "|---|---|---|---|---|---|---|",
+        "| ankles px mean / p95 | hips, ankles off truth px (median) |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     reference: Mapping[str, Contender] = {r.name.split(",")[0]: r for r in rivals if r.name.endswith("as shipped")}
     for rival in rivals:
@@ -96,9 +112,16 @@ def table(rivals: Sequence[Contender]) -> str:
             f"| {rival.name} | {rival.size_bytes / 1e6:.2f} | {np.median(rival.took_ms):.2f} "
             f"| {hips.mean():.2f} / {np.percentile(hips, 95):.2f} / {hips.max():.2f} "
             f"| {100 * (hips.mean(axis=1) / trunk).mean():.2f} | {turned.std():.2f} "
-            f"| {ankles.mean():.2f} / {np.percentile(ankles, 95):.2f} |"
+            f"| {ankles.mean():.2f} / {np.percentile(ankles, 95):.2f} | {_off_truth(rival)} |"
         )
     return "\n".join(lines)
+
+
+def _off_truth(rival: Contender) -> str:
+    if not rival.error_px:
+        return "no truth"
+    off = np.median(np.linalg.norm(np.stack(rival.error_px), axis=2), axis=0)
+    return ", ".join(f"{off[rows].mean():.1f}" for rows in (slice(2, 4), slice(6, 8)))
 
 
 def _line_rad(points: Floats) -> Floats:
