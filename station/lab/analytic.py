@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -36,8 +36,9 @@ class RunnerSpec:
     ``strike_deg``: foot pitch at contact, > 0 heel first, < 0 forefoot first. ``flat_s``: until the foot is flat.
     ``asymmetry``: (right - left)/mean of contact times. ``heel_off``: share of contact at which the heel rises.
     ``heel_peak_s``: instant of its greatest upward speed after off. ``reach``: share of the stance path ahead of the
-    hip. ``give_m``: how far shoe and skin give way under load. ``surge_m``, ``surge_lead_deg``: amplitude of the
-    pelvis fore and aft in each step, and its lead on the height. ``vault_m``: rise of a walker's pelvis.
+    hip. ``sway_m``: the stride's amplitude of the pelvis sideways. ``give_m``: how far shoe and skin give way under
+    load. ``surge_m``, ``surge_lead_deg``: amplitude of the pelvis fore and aft in each step, and its lead on the
+    height. ``vault_m``: rise of a walker's pelvis.
     ``bounce_m``: harmonics (per step) of the pelvis' height against the centre of mass. ``jitter_s``: SD of an event
     about its phase; ``stride_sd``: of stride time, relative.
     """
@@ -64,7 +65,7 @@ class RunnerSpec:
     tilt_deg: Harmonics = ((0.5, 0.0), (3.0, 1.0))
     level_deg: float = 0.0
     tilt_mean_deg: float = 10.0
-    sway_m: float = 0.008
+    sway_m: float = 0.005
     bounce_m: Harmonics = ((0.006, -5.3), (0.001, 0.0))
     impact: float = 0.5
     give_m: float = 0.010
@@ -111,12 +112,14 @@ class RunnerSpec:
             reach=float(rng.uniform(0.33, 0.40)),
             valgus_m=float(rng.normal(0.008, 0.01)),
             # left and right nearly mirror each other: odd harmonics carry obliquity and rotation, even ones tilt
-            obliquity_deg=_harmonics(rng, (3.0, even, 1.9, 0.3 * even, 0.35, 0.12, 0.18, 0.07)),
-            rotation_deg=_harmonics(rng, (4.5, 0.4, 0.9, 0.25, 0.5, 0.08, 0.2, 0.1)),
-            tilt_deg=_harmonics(rng, (0.6, 3.5, 0.2, 0.5, 0.12, 0.2, 0.06, 0.1)),
+            obliquity_deg=_harmonics(
+                rng, (3.0, even, 1.9, 0.3 * even, 0.35, 0.12, 0.18, 0.07), {1: (2.3, 0.7), 3: (0, 0.5)}
+            ),
+            rotation_deg=_harmonics(rng, (4.5, 0.4, 0.9, 0.25, 0.5, 0.08, 0.2, 0.1), {1: (-0.6, 0.8)}),
+            tilt_deg=_harmonics(rng, (0.6, 3.5, 0.2, 0.5, 0.12, 0.2, 0.06, 0.1), {2: (1.4, 0.5)}),
             level_deg=float(rng.normal(0, 1)),
             tilt_mean_deg=float(rng.uniform(5, 18)),
-            sway_m=float(rng.uniform(0.003, 0.014)),
+            sway_m=float(rng.uniform(0.003, 0.009)),
             bounce_m=(
                 (float(rng.uniform(0.0, 0.011)), float(-2 * np.pi * (0.5 + duty) + rng.normal(0, 0.3))),
                 (float(rng.uniform(0.0, 0.002)), float(rng.uniform(0, 2 * np.pi))),
@@ -152,8 +155,15 @@ class RunnerSpec:
         )
 
 
-def _harmonics(rng: np.random.Generator, sizes: tuple[float, ...]) -> Harmonics:
-    return tuple((float(s * rng.uniform(0.4, 1.4)), float(rng.uniform(0, 2 * np.pi))) for s in sizes)
+def _harmonics(
+    rng: np.random.Generator, sizes: tuple[float, ...], phases: Mapping[int, tuple[float, float]] | None = None
+) -> Harmonics:
+    """Random harmonics of about these sizes; ``phases``: harmonic -> mean and SD of its phase, where people agree."""
+    out = []
+    for k, size in enumerate(sizes, 1):
+        at = rng.normal(*phases[k]) if phases and k in phases else rng.uniform(0, 2 * np.pi)
+        out.append((float(size * rng.uniform(0.4, 1.4)), float(at)))
+    return tuple(out)
 
 
 def _sum(harmonics: Harmonics, phase: Floats) -> Floats:
@@ -220,7 +230,7 @@ def cycle(spec: RunnerSpec) -> Cycle:
     # the hip is as high as the straighter leg allows at its longest reach
     hip_m = 0.995 * (spec.thigh_m + spec.shank_m)
     lowest = min(_room(feet[s]["ANKLE"], height, hip_m) for s in "LR")
-    sway = spec.sway_m * np.cos(2 * np.pi * (phase - 0.15))
+    sway = spec.sway_m * (np.cos(2 * np.pi * (phase - 0.15)) - 0.6 * np.cos(6 * np.pi * (phase - 0.01)))
     # fore-aft, the pelvis runs a third of a step ahead of its height
     ahead = float(np.angle(np.fft.rfft(height)[2])) + np.radians(spec.surge_lead_deg)
     centre = np.stack([-sway, height + lowest, spec.surge_m * np.cos(4 * np.pi * phase + ahead)], 1)
