@@ -12,10 +12,13 @@ import numpy as np
 from station.gait.anchors import AnchorDetector, SwingSignal
 from station.gait.cycles import LOOK_AHEAD, Cycle, CycleReader
 from station.gait.recent import Recent
+from station.coach import Coach, CoachSettings
 from station.geometry import RayCaster
 from station.metrics.measure import StrideMeter
+from station.metrics.table import bands
 from station.pelvis import sample
 from station.standing import BASELINE_S, StandingLevel
+from station.summary import Summary, stride_curves
 from station.types import GaitEvent, Live, Observation, Output, PelvisSample, Pose, Side, StrideMetrics, View
 from station.visit import Change, Seen, Visit
 
@@ -33,6 +36,7 @@ class SessionSettings:
 
     auto_start: bool = True
     profile: str | None = None
+    coach: CoachSettings | None = None
 
 
 class Session:
@@ -62,14 +66,24 @@ class Session:
         self._interval_s = 1.0 / view.fps
         self._source: str | None = None
         self._stability: float | None = None
+        self._unjudged: StrideMetrics | None = None
+        self._profile = self.settings.profile
+        self._open_books()
+
+    def _open_books(self) -> None:
+        """What is kept of one session, empty."""
+        borders = bands(self._profile)
+        self._coach = Coach(self.settings.coach, borders)
+        self._summary = Summary(borders)
+        self._began_s: float | None = None
+        self._frames = 0
 
     # -- commands ----------------------------------------------------------------------------------------------------
 
     def start(self, t_s: float, profile: str | None = None) -> tuple[Output, ...]:
         """A runner starts a session; ``profile`` chooses the zones (``women``, ``men``, or none)."""
         out: list[Output] = []
-        self._meter.set_profile(profile or self.settings.profile)
-        self._follow(self.visit.start(t_s), out)
+        self._follow(self.visit.start(t_s), out, profile or self.settings.profile)
         return tuple(out)
 
     def stop(self, t_s: float) -> tuple[Output, ...]:
@@ -98,13 +112,16 @@ class Session:
             seen = self._see(observation, pose, out)
         if pose is not None:
             self._follow(self.visit.see(t_s, seen), out)
+        self._frames += 1
         self._work(t_s, out)
+        if self.visit.running:
+            out.extend(self._coach.tick(t_s))
         return tuple(out)
 
     def finish(self) -> tuple[Output, ...]:
         """What was still pending when the recording ended."""
         out: list[Output] = []
-        while self._job is not None or self._due:
+        while self._job is not None or self._due or self._unjudged is not None:
             self._work(np.inf, out)
         self._follow(self.visit.stop(self._now_s), out)
         return tuple(out)
@@ -163,19 +180,42 @@ class Session:
         self._stability = None
         self._down_s = self._up_s = None
 
-    def _follow(self, change: Change, out: list[Output]) -> None:
+    def _follow(self, change: Change, out: list[Output], profile: str | None = None) -> None:
         """Carry out what a change of state asks for."""
         if change.ends:
-            self._stability = None
-            self._meter.set_level(None, None)
+            out.extend(self._close_books())
         if change.begins:
+            self._profile = profile or self.settings.profile
             self._meter.reset()
+            self._meter.set_profile(self._profile)
+            self._open_books()
+            self._began_s = None if change.state is None else change.state.since_s
         if change.state is not None:
             out.append(change.state)
+
+    def _close_books(self) -> tuple[Output, ...]:
+        """The end of a session: the cue that stands is withdrawn, the run summed up; nothing of it is kept."""
+        cues = self._coach.finish()
+        summary = self._summary.result(
+            profile=self._profile,
+            cues=self._coach.log,
+            advice=self._coach.advice(),
+            frames_seen=self._frames,
+            start_s=self._began_s,
+            end_s=self._now_s,
+        )
+        self._stability = None
+        self._meter.set_level(None, None)
+        self._open_books()
+        return (*cues, summary)
 
     # -- work in slices ----------------------------------------------------------------------------------------------
 
     def _work(self, t_s: float, out: list[Output]) -> None:
+        if self._unjudged is not None:
+            self._judge(self._unjudged, out)
+            self._unjudged = None
+            return
         if self._job is None and self._due:
             cycle = self._due[0]
             if t_s >= cycle.end_anchor_s + LOOK_AHEAD * cycle.period_s:
@@ -200,11 +240,14 @@ class Session:
     def _say(self, said: tuple[GaitEvent, ...] | StrideMetrics, out: list[Output]) -> None:
         if isinstance(said, StrideMetrics):
             out.append(said)
-            self._judge(said, out)
+            self._unjudged = said
         else:
             out.extend(said)
 
     def _judge(self, stride: StrideMetrics, out: list[Output]) -> None:
+        curves = None if stride.status != "ok" else stride_curves(self._meter.own_coef, self._meter.hip_width_m)
+        self._summary.add(stride, curves)
+        out.extend(self._coach.feed(stride, self._now_s))
         hidden = stride.metrics["pelvic_drop_peak_left_deg"].reason == "waist_hidden"
         self._stability = stride.metrics["stability"].value
         self._follow(self.visit.stride(stride.stride.end_s, stride.status == "ok", hidden), out)

@@ -9,7 +9,7 @@ import numpy as np
 
 from station.gait.cycles import Cycle
 from station.gait.recent import LEFT_HIP, RIGHT_HIP, Recent
-from station.geometry import RayCaster
+from station.geometry import NOMINAL_HIP_WIDTH_M, RayCaster
 from station.harmonics import Fit, HarmonicPool, basis, huber_weights
 from station.metrics import readings
 from station.metrics.channels import AMPLITUDE, DECAY, HARMONICS, STRIDE_SD, Channel, channels, hip_width_m, weights
@@ -28,7 +28,10 @@ _WANDERING = [Channel.PELVIS_SIDE, Channel.PELVIS_UP]
 
 
 class StrideMeter:
-    """Keeps the pooled curves of one runner and reads the metrics of each stride off them."""
+    """Keeps the pooled curves of one runner and reads the metrics of each stride off them.
+
+    ``own_coef`` (channels, coefficients) and ``hip_width_m`` are those of the newest measured stride.
+    """
 
     def __init__(self, recent: Recent, caster: RayCaster, profile: str | None = None) -> None:
         self._recent = recent
@@ -36,6 +39,8 @@ class StrideMeter:
         self._pool = HarmonicPool(AMPLITUDE, HARMONICS, WINDOW, DECAY)
         self.level_deg: float | None = None
         self.tilt_level_deg: float | None = None
+        self.own_coef: Floats = np.full((len(Channel), 1 + 2 * HARMONICS), np.nan)
+        self.hip_width_m = NOMINAL_HIP_WIDTH_M
         self.set_profile(profile)
         self.reset()
 
@@ -116,7 +121,8 @@ class StrideMeter:
         timing = stride_timing(cycle)
         self._timing.append(timing)
         self.curves = pooled = Curves(fit.coef)
-        own = Curves(self._own_coef(fit, regressors, values, weight))
+        self.own_coef, self.hip_width_m = self._own_coef(fit, regressors, values, weight), width
+        own = Curves(self.own_coef)
         yield None
         elevation = float(np.nanmean(recent.rays(rows)[:, [LEFT_HIP, RIGHT_HIP], 1]))
         sd = recent.pelvis(rows)[:, 3]
@@ -133,7 +139,7 @@ class StrideMeter:
         hidden = fit.strides >= GATE_STRIDES and against_the_swing(pooled, cycle.lift)
         yield None
         metrics: dict[str, Metric] = {}
-        for metrics in readings.combine(value.out, now.out, fit, context, self._timing, hidden):
+        for metrics in readings.combine(value.out, now.out, fit, context, self._timing, hidden):  # noqa: B007 (the last)
             yield None
         yield StrideMetrics(self._stride(cycle), "ok", (), metrics, self._zone(metrics))
 
