@@ -86,7 +86,7 @@ def run(config: Config, arguments: Sequence[str], *, web: bool, open_browser: bo
             except CameraError as error:
                 error.exit_code = 1  # it was there when we started: a failure, no bad input
                 raise
-        say("stopping")
+        say(f"stopping after {engine.frames} frames ({engine.frames_lost} dropped) and {outlet.strides} strides")
     return 0
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 
 import pytest
 
-from station.config import Config, load, state_dir
+from station.config import TABLES, Config, load, state_dir
 from station.errors import ConfigError
 from station.types import Mount
 
@@ -187,3 +188,19 @@ def test_systemds_configuration_directory_is_read(monkeypatch: pytest.MonkeyPatc
     assert load() == Config()
     _file(tmp_path, "[station]\nname = 'tm-01'")
     assert load().station.name == "tm-01"
+
+
+def test_the_page_about_configuration_names_every_key_and_no_other(repository: Path) -> None:
+    page = (repository / "docs" / "configuration.md").read_text(encoding="utf-8")
+    table = "\n".join(line for line in page.splitlines() if line.startswith("| `"))
+    named = set(re.findall(r"`((?:[a-z]+)\.[a-z_]+)`", table))
+    keys = {f"{name}.{field.name}" for name, kind in TABLES.items() for field in dataclasses.fields(kind)}
+    assert named == keys
+
+
+def test_the_example_on_that_page_is_accepted(repository: Path, tmp_path: Path) -> None:
+    page = (repository / "docs" / "configuration.md").read_text(encoding="utf-8")
+    [example] = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    config = load(_file(tmp_path, example))
+    assert config.topic_root == "hipline/v1/north/tm-07"
+    assert config.camera.mount.pitch_deg == -6.0
