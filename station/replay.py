@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib
+import importlib.util
 import os
 import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from station import wire
 from station.camera import frames
@@ -213,15 +215,16 @@ def _check_plot(path: Path) -> None:
     """Fail before the work, not after it, when there is nothing to draw with or nowhere to put it."""
     if not path.parent.is_dir() or path.is_dir():
         raise SourceError(f"{path}: cannot be written; choose another place for --plot")
-    try:
-        import matplotlib  # noqa: F401, PLC0415 (an extra; nobody else needs it)
-    except ImportError:
-        raise HiplineError("--plot needs matplotlib: pip install 'hipline-station[plot]'") from None
+    for module, mend in (
+        ("station.plot", "not in this version"),
+        ("matplotlib", "pip install 'hipline-station[plot]'"),
+    ):
+        if importlib.util.find_spec(module) is None:
+            raise HiplineError(f"--plot needs {module}: {mend}")
 
 
 def _draw(outputs: list[Output], path: Path) -> None:
-    from station import plot  # noqa: PLC0415 (matplotlib takes a second to load)
-
+    plot: Any = importlib.import_module("station.plot")  # matplotlib takes a second to load
     strides = [output for output in outputs if isinstance(output, StrideMetrics)]
     summary = next((output for output in reversed(outputs) if isinstance(output, SessionSummary)), None)
     plot.draw(strides, summary, path)
