@@ -1,6 +1,6 @@
 """Render the bundled clip with its truth: ``python -m station.lab.clip OUT.mp4 [--seconds S] [--laps N]``.
 
-The runner of the clip is dressed, lit and filmed as :func:`bundled` says. Frames are rendered into the cache one by one,
+The runner is dressed, lit and filmed as :func:`bundled` says. Frames are rendered into the cache one by one,
 so that an interrupted run goes on where it stopped; the last step encodes them and writes ``OUT.truth.json``. The clip
 is a seamless loop: stride plan and belt pattern repeat with its length. ``--laps`` shows a short loop several times.
 """
@@ -92,22 +92,24 @@ def render(studio: Studio, frames: int) -> Path:
 
 
 def encode(studio: Studio, folder: Path, frames: int, out: Path) -> int:
-    """Encode the cached frames as H.264, giving way in quality until the file is small enough; its size in bytes."""
-    for crf in range(20, 40):
+    """Encode the cached frames as H.264 with the even quality that fits the allowed size; the file's size in bytes."""
+    crf = 24.0
+    for _ in range(6):
         partial = out.with_suffix(".part.mp4")
         _encode_once(studio, folder, frames, partial, crf)
         size = partial.stat().st_size
-        print(f"crf {crf}: {size / 1e6:.2f} MB", flush=True)
-        if size <= 0.97 * MOST_BYTES:
+        print(f"crf {crf:.1f}: {size / 1e6:.2f} MB", flush=True)
+        if size <= MOST_BYTES:
             partial.replace(out)
             return size
+        crf += 6 * float(np.log2(size / MOST_BYTES)) + 0.7  # six steps halve the size
     raise RuntimeError(f"{out}: does not fit into {MOST_BYTES} bytes")
 
 
-def _encode_once(studio: Studio, folder: Path, frames: int, out: Path, crf: int) -> None:
+def _encode_once(studio: Studio, folder: Path, frames: int, out: Path, crf: float) -> None:
     sensor = studio.shot.sensor
     with av.open(str(out), "w", options={"movflags": "+faststart"}) as container:
-        stream = container.add_stream("libx264", rate=FPS, options={"crf": str(crf), "preset": "slow"})
+        stream = container.add_stream("libx264", rate=FPS, options={"crf": f"{crf:.2f}", "preset": "medium"})
         camera = studio.shot.camera
         stream.width, stream.height, stream.pix_fmt = camera.width_px, camera.height_px, "yuv420p"
         for i in range(frames):

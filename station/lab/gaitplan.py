@@ -33,12 +33,12 @@ class Style:
     tilt_swing_deg: float = 2.5
     sway_m: float = 0.030
     bounce_m: float = 0.066
-    step_width_m: float = 0.060
+    step_width_m: float = 0.085
     toe_out_deg: float = 7.0
     strike_deg: float = 7.0
     heel_rise_deg: float = 51.0
-    knee_swing_deg: float = 98.0
-    thigh_swing_deg: float = 44.0
+    knee_swing_deg: float = 93.0
+    thigh_swing_deg: float = 37.0
     trunk_lean_deg: float = 7.0
     trunk_turn_deg: float = 9.0
     trunk_side_deg: float = 1.2

@@ -77,7 +77,7 @@ void main() {
         bool waistband = k == 1 && wr.y > waist_y - band;
         float size = (k == 2 ? 1.25 : 0.8) * folds * (waistband ? 0.15 : 1.0);
         vec3 q = wr * vec3(17.0, 8.0, 17.0) + seed * 7.0;
-        vec3 slope = 2.2 * texture(field_map, q / 32.0).rgb;
+        vec3 slope = 1.7 * texture(field_map, q / 32.0).rgb;
         N = normalize(N - slope * size);
         if (waistband) {
             float rib = sin((wr.y - waist_y) * 2200.0);

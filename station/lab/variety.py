@@ -41,7 +41,7 @@ def random_style(rng: np.random.Generator) -> Style:
         sway_m=float(rng.uniform(0.015, 0.05)), bounce_m=float(rng.uniform(0.052, 0.085)),
         step_width_m=float(rng.normal(0.05, 0.03)), toe_out_deg=float(rng.uniform(0, 14)),
         strike_deg=float(rng.uniform(-0.5, 10)), heel_rise_deg=float(rng.uniform(44, 56)),
-        knee_swing_deg=float(rng.uniform(82, 115)), thigh_swing_deg=float(rng.uniform(36, 52)),
+        knee_swing_deg=float(rng.uniform(80, 110)), thigh_swing_deg=float(rng.uniform(32, 46)),
         trunk_lean_deg=float(rng.uniform(2, 12)), trunk_turn_deg=float(rng.uniform(4, 14)),
         trunk_side_deg=float(rng.uniform(-1.5, 4)), arm_swing_deg=float(rng.uniform(14, 36)),
         drop_shape=tuple(float(v) for v in shape), seed=int(rng.integers(1 << 30)),
