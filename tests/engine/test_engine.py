@@ -294,9 +294,15 @@ def test_a_session_started_and_stopped_by_command(
         eventually(lambda: listener.on("/cmd/erase/result"))
         assert "running" in listener.on("/cmd/erase/result")[0].json["reason"]
         listener.client.publish(f"{ROOT}/cmd/stop", b"", qos=1)
-        eventually(lambda: listener.on("/cmd/stop/result"))
+        eventually(lambda: listener.on("/session"), 10, "the session's summary")
         engine.stop()
         thread.join(5)
+    summary = listener.on("/session")[0].json
+    assert summary["session"] == token
+    assert summary["profile"] == "women"
+    assert summary["versions"] == {"app": "1"}
+    assert summary["strides"] >= 5
+    assert summary["frames"]["dropped"] >= 0
     states = [(heard.json["state"], heard.json["session"]) for heard in listener.on("/state")]
     assert states[0] == ("idle", None)
     assert ("running", token) in states or ("warming_up", token) in states
