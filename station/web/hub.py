@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-#: Events that a page may receive. ``link`` tells whether this process reaches the broker; ``bands`` are the target bands
+#: Events that a page may receive. ``link`` tells whether this process reaches the broker; ``bands`` are the targets
 #: in force; ``summary`` is the short form of a finished session; ``report`` says where the whole of it is and goes to
 #: trusted viewers only.
 EVENTS = ("link", "status", "state", "bands", "health", "stride", "cue", "live", "summary", "report")

@@ -237,4 +237,6 @@ def _cue(cue: Mapping[str, Any], t: Texts) -> tuple[str, str, str]:
     when = "" if at_s is None else f"{int(at_s // 60)}:{int(at_s % 60):02d}"
     before, after = finite(cue.get("before")), finite(cue.get("after"))
     moved = "" if before is None or after is None else f"{before:.1f} → {after:.1f}".replace("-", "−")
+    if cue.get("answer"):
+        moved = f"{moved} · {t.words('answer', str(cue['answer']))}".removeprefix(" · ")
     return when, t.words("cue", str(cue.get("cue"))), moved

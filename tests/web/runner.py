@@ -9,6 +9,7 @@ import argparse
 import json
 import math
 import time
+from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -153,7 +154,7 @@ def session(name: str = SESSION) -> dict[str, Any]:
                   "pelvic_drop_difference_deg": "amber", "sway_hw": "green", "stride_time_cv_pct": "green"},
         "curves": curves,
         "cues": [{"cue": "belt_line_level", "side": "left", "t_s": 412.0, "action": "raise",
-                  "metric": "pelvic_drop_peak_left_deg", "before": 7.6, "after": 6.9}],
+                  "metric": "pelvic_drop_peak_left_deg", "before": 7.6, "after": 6.9, "answer": "better"}],
         "advice": ["side plank", "lateral band walks", "glute work"],
         "frames": {"seen": 36110, "dropped": 12},
         "versions": {"app": "0.1.0", "pose_model": "e9a5c5cb", "pelvis_model": None, "kernel": "0.1.0"},
@@ -175,6 +176,7 @@ class Publisher:
     port: int
     root: str = ROOT
     client: mqtt.Client = field(init=False)
+    frames: deque[dict[str, Any]] = field(init=False, default_factory=lambda: deque(maxlen=1000))
 
     def __post_init__(self) -> None:
         self.client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5)
@@ -193,7 +195,8 @@ class Publisher:
         """Frames in real time."""
         begin = time.monotonic()
         while (now := time.monotonic()) - begin < seconds:
-            self.say("live", live(now, left, right, **how))
+            self.frames.append(live(now, left, right, **how))
+            self.say("live", self.frames[-1])
             time.sleep(1.0 / rate_hz)
 
     def close(self) -> None:

@@ -132,7 +132,7 @@ class TestReport:
     def test_it_says_what_was_measured_and_what_is_not_known(self, web: WebServer, token: str) -> None:
         text = ask(web, f"/s/{token}").text
         for wanted in ("7.2°", "4.4°", "74", "20:04", "Side plank", "Lateral band walks", "Single-leg bridge",
-                       "Pelvis turn, whole swing", "+1.6", "Belt line level", "7.6 → 6.9", "at its edge"):  # fmt: skip
+                       "Pelvis turn, whole swing", "+1.6", "Belt line level", "7.6 → 6.9 · it helped"):  # fmt: skip
             assert wanted in text, wanted
         assert "nan" not in text.lower().replace("maintenance", "")
         assert not re.search(r"<script(?![^>]*src=\"/static/)|<style|style=|\son\w+=|https?://", text)

@@ -58,8 +58,9 @@ function write(nowMs) {
   const chip = stale ? "stale" : screen;
   set($("chip"), "mood", stale ? "bad" : MOODS[screen] ?? "wait");
   say($("chip").lastElementChild, words("chip", chip));
-  say($("message").querySelector(".head"), find("head", screen) ?? "");
-  say($("message").querySelector(".text"), screen === "summary" ? ran(model.latest.summary) : find("text", screen) ?? "");
+  const prompt = screen === "low_confidence" ? model.latest.state?.prompt : null;
+  say($("message").querySelector(".head"), prompt ? words("prompt", prompt) : find("head", screen) ?? "");
+  say($("message").querySelector(".text"), screen === "summary" ? ran(model.latest.summary) : find("text", prompt ?? screen) ?? "");
   $("start").hidden = !(screen === "idle" && boot.trusted);
   $("pain").hidden = false;
   drawNumbers(model, bands);
@@ -81,13 +82,19 @@ function writeMessage(message) {
     metronome(0);
     return;
   }
-  const text = message.action === "praise" ? t("praise") : message.prompt ? words("prompt", message.prompt) : words("cue", message.cue.cue);
+  const raised = message.action === "raise";
+  const text = cueText(message);
   set(cue, "action", message.action);
   set(cue, "side", message.cue?.side ?? "");
   if (cue.lastElementChild.textContent !== text) tone(message.action === "praise" ? 1046 : 660, 0.25);
   say(cue.lastElementChild, text);
-  const cadence = model.metric("cadence_spm").value;
-  metronome(message.cue?.metric === "cadence_spm" && message.action === "raise" && cadence ? cadence * 1.05 : 0);
+  metronome(raised ? model.beatSpm : 0);
+}
+
+function cueText({ action, cue, prompt }) {
+  if (action === "praise") return t("praise");
+  if (prompt) return words("prompt", prompt);
+  return cue.cue === "metronome" && model.beatSpm ? t("beat", { spm: model.beatSpm }) : words("cue", cue.cue);
 }
 
 function writeReport(screen) {

@@ -1,9 +1,9 @@
 // What the page knows, and which screen that makes. No DOM here.
 const RUN = new Set(["warming_up", "running"]);
 const STALE_MS = 1500;
-const CUE_HOLD_S = 10;
+const CUE_HOLD_S = 30; // the coach clears it; this is for a clear that never came
 const PRAISE_HOLD_S = 4;
-const HISTORY = 90;
+export const HISTORY = 64;
 
 export class Model {
   constructor() {
@@ -13,6 +13,7 @@ export class Model {
     this.liveAtMs = -Infinity;
     this.stateAtMs = 0;
     this.cueUntilMs = 0;
+    this.beatSpm = 0;
     this.history = [];
     this.strides = 0;
   }
@@ -35,6 +36,7 @@ export class Model {
     if (name === "cue") {
       const hold = { raise: CUE_HOLD_S, praise: PRAISE_HOLD_S }[data?.action] ?? 0;
       this.cueUntilMs = nowMs + (hold - ageS) * 1000;
+      if (data?.action === "raise") this.beatSpm = this.#pace(data);
     }
     if (name === "stride") this.#stride(data);
   }
@@ -69,6 +71,12 @@ export class Model {
 
   stale(nowMs) {
     return this.running() && nowMs - this.liveAtMs > STALE_MS;
+  }
+
+  // What the metronome shall beat: a twentieth above the cadence at the moment of the cue.
+  #pace(cue) {
+    const cadence = this.metric("cadence_spm").value;
+    return cue.metric === "cadence_spm" && Number.isFinite(cadence) ? Math.round(cadence * 1.05) : 0;
   }
 
   // The one message of the band: a cue while it is held, else what the station asks of the runner.

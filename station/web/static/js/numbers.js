@@ -1,4 +1,5 @@
 // The four numerals, the gauges under the drops, and the trend of the last strides. Touched when a stride comes, not per frame.
+import { HISTORY } from "./model.js";
 import { t, words } from "./strings.js";
 
 const GAUGE = { width: 480, pad: 16 };
@@ -67,7 +68,7 @@ export function drawTrend(history, band, read) {
   if (trend.height !== height) trend.height = height;
   const context = trend.getContext("2d");
   context.clearRect(0, 0, width, height);
-  const top = fullDeg(band);
+  const top = band[1] + 1.5;
   const y = (deg) => height * (1 - (Math.min(top, Math.max(-1, deg)) + 1) / (top + 1));
   context.globalAlpha = 0.2;
   context.fillStyle = read("--good");
@@ -79,8 +80,8 @@ export function drawTrend(history, band, read) {
   context.moveTo(0, y(band[0]));
   context.lineTo(width, y(band[0]));
   context.stroke();
-  const radius = height / 26;
-  const step = (width - 2 * radius) / 89;
+  const radius = height / 20;
+  const step = (width - 2 * radius) / (HISTORY - 1);
   history.forEach((stride, i) => {
     const x = width - radius - (history.length - 1 - i) * step;
     dot(context, x, stride.left, y, radius, band, read, true);
