@@ -24,6 +24,7 @@ from zlib import crc32
 
 import numpy as np
 
+from station.lab.floor import Perfect
 from station.lab.project import DECLARABLE, Condition, observe, view_of
 from station.lab.truth import Trial, TrueStride, Truth, load_trial
 from station.session import Session
@@ -264,19 +265,25 @@ def score_one(truth: Truth, condition: Condition, seed: int, frames: Iterable[Ob
     return case
 
 
-def _job(job: tuple[str, Condition, int, Callable[[View], Kernel]]) -> Case:
+def _job(job: tuple[str, Condition, int, Callable[[View], Kernel] | None]) -> Case:
     path, condition, seed, kernel = job
-    return score_one(_truth(path), condition, seed, _seen(path, condition, seed), kernel(view_of(condition)))
+    truth, view = _truth(path), view_of(condition)
+    return score_one(
+        truth, condition, seed, _seen(path, condition, seed), Perfect(truth, view) if kernel is None else kernel(view)
+    )
 
 
 def score(
     trials: Sequence[str | Path],
     conditions: Sequence[Condition] = QUICK,
     seeds: Sequence[int] = (0,),
-    kernel: Callable[[View], Kernel] = Session,
+    kernel: Callable[[View], Kernel] | None = Session,
     jobs: int = 1,
 ) -> Report:
-    """Every trial through every condition; projections are kept, so that a second call costs kernel time only."""
+    """Every trial through every condition; projections are kept, so that a second call costs kernel time only.
+
+    ``kernel`` ``None``: the floor, a perfect estimator at this noise (:mod:`station.lab.floor`).
+    """
     work = [(str(p), c, s, kernel) for c in conditions for p in trials for s in seeds]
     if jobs == 1:
         return Report(tuple(map(_job, work)))
@@ -306,6 +313,7 @@ def _options() -> argparse.ArgumentParser:
     p.add_argument("--slack", type=float, default=1.0, help="factor on the bounds")
     p.add_argument("--seeds", type=int, default=1)
     p.add_argument("--jobs", type=int, default=1)
+    p.add_argument("--floor", action="store_true", help="score a perfect estimator at this noise instead of the kernel")
     p.add_argument("--details", action="store_true", help="every metric of every trial")
     p.add_argument("--json", type=Path, metavar="OUT")
     p.add_argument("--plot-dir", type=Path, metavar="DIR", help="residuals over time, a picture a case")
@@ -344,7 +352,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not path.is_file():
             print(f"{path}: no such trial", file=sys.stderr)
             return 2
-    report = score(o.trials, _chosen(o), range(o.seeds), jobs=o.jobs)
+    report = score(o.trials, _chosen(o), range(o.seeds), None if o.floor else Session, o.jobs)
     print(scorecard.text(report, details=o.details))
     if o.json:
         scorecard.write_json(report, o.json)

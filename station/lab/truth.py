@@ -232,6 +232,10 @@ class Truth:
         curves = {k: v[first : last + 1].mean(axis=0) for k, v in self._curves.items()}
         return self._angles(curves, self._phases[first : last + 1].mean(axis=0))
 
+    def read_angles(self, curves: Mapping[str, Floats], last: int, window: int = WINDOW) -> dict[str, float]:
+        """Drop and ranges read from somebody else's pooled curves at the true phases of the events."""
+        return self._angles(curves, self._phases[max(0, last + 1 - window) : last + 1].mean(axis=0))
+
     def _holds(self, s: TrueStride) -> bool:
         t_s = self.trial.t_s
         return bool(t_s[0] <= s.start_s and max(s.end_s, s.right_off_s) <= t_s[-1])
@@ -294,9 +298,11 @@ class Truth:
             out[f"pelvic_drop_{side}_deg"] = float(drop.max() - drop[0])
         out["pelvic_drop_difference_deg"] = out["pelvic_drop_peak_left_deg"] - out["pelvic_drop_peak_right_deg"]
         out["obliquity_range_deg"] = float(np.ptp(obliquity))
-        out["rotation_range_deg"] = float(np.ptp(curves["rotation_deg"]))
-        if "tilt_deg" in curves:
-            out["tilt_range_deg"] = float(np.ptp(curves["tilt_deg"]))
+        for name in ("rotation", "tilt"):
+            if f"{name}_deg" in curves:
+                out[f"{name}_range_deg"] = float(np.ptp(curves[f"{name}_deg"]))
+        if "sway_m" not in curves:
+            return out
         sway_m = float(np.ptp(curves["sway_m"]))
         rise_m = float(np.mean([np.ptp(_part(curves["height_m"], *p)) for p in ((lc, rc), (rc, lc + 1))]))
         for name, metres in (("sway", sway_m), ("vertical_oscillation", rise_m)):

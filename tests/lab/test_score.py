@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from station.lab import score, scorecard
+from station.lab.floor import Perfect
 from station.lab.project import Condition, observe, pinhole, view_of
 from station.lab.truth import Trial, Truth, load_trial, save_trial, strides_of
 from station.types import GaitEvent, Metric, Observation, Output, Stride, StrideMetrics
@@ -179,3 +180,19 @@ def test_a_trial_survives_its_file(tmp_path: Path) -> None:
     assert again.events_are_truth
     assert strides_of(again.events) == strides_of(trial.events)
     assert np.allclose(again.marks["LHEEL"], trial.marks["LHEEL"], atol=1e-6)
+
+
+def test_the_floor_is_exact_without_noise_and_grows_with_it() -> None:
+    trial = swaying_runner()
+    truth = Truth(trial)
+
+    def worst(noise_px: float, sd_deg: float | None) -> float:
+        camera = Condition(noise_px=noise_px, pelvis_sd_deg=sd_deg, pitch_deg=0.0)
+        case = score.score_one(truth, camera, 1, observe(trial, camera, 1), Perfect(truth, view_of(camera)))
+        return max(
+            abs(case.bias(k)) for k in ("pelvic_drop_peak_left_deg", "pelvic_drop_right_deg", "obliquity_range_deg")
+        )
+
+    assert worst(0.0, 0.0) < 0.02
+    assert worst(0.0, None) < 0.1
+    assert 0.05 < worst(3.0, None) < 2.0
