@@ -102,8 +102,9 @@ def test_the_moving_bucket_follows_the_published_curve(page: Page, web: WebServe
         })"""
     )
     run.join()
-    published = [(frame["t"], frame["pelvis"]["obliquity_deg"]) for frame in engine.frames]
-    faults = [abs(deg - np.interp(t, *zip(*published, strict=True))) for t, deg in seen]
+    times_s = [float(frame["t"]) for frame in engine.frames]
+    angles_deg = [float(frame["pelvis"]["obliquity_deg"]) for frame in engine.frames]
+    faults = [abs(deg - float(np.interp(t, times_s, angles_deg))) for t, deg in seen]
     assert len({t for t, _ in seen}) > 40, "the bucket moved between frames of the camera"
     assert max(faults) < 0.05
     assert np.ptp([deg for _, deg in seen]) > 6
