@@ -226,6 +226,7 @@ def _check_plot(path: Path) -> None:
 def _draw(outputs: list[Output], path: Path) -> None:
     plot: Any = importlib.import_module("station.plot")  # matplotlib takes a second to load
     strides = [output for output in outputs if isinstance(output, StrideMetrics)]
-    summary = next((output for output in reversed(outputs) if isinstance(output, SessionSummary)), None)
+    summaries = [output for output in outputs if isinstance(output, SessionSummary)]
+    summary = max(summaries, key=lambda session: session.strides, default=None)  # of several runs the longest
     plot.draw(strides, summary, path)
     tell(f"drew {path}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from station.errors import SourceError
@@ -24,9 +25,9 @@ def draw(strides: Sequence[StrideMetrics], summary: SessionSummary | None, path:
     """
     shown = _of_session(strides, summary)
     session = summary if summary is not None else _summarise(shown)
-    figure = _figure(shown, session)
+    picture = figure(shown, session)
     try:
-        figure.savefig(path)
+        picture.savefig(path)
     except OSError as error:
         raise SourceError(f"{path}: cannot be written ({error.strerror}); choose another place for --plot") from None
     except ValueError as error:
@@ -47,20 +48,19 @@ def _summarise(strides: Sequence[StrideMetrics]) -> SessionSummary:
     return summary.result()
 
 
-def _figure(strides: Sequence[StrideMetrics], session: SessionSummary) -> Figure:
-    import matplotlib as mpl  # noqa: PLC0415 (its settings hold for this picture alone)
-
+def figure(strides: Sequence[StrideMetrics], session: SessionSummary) -> Figure:
+    """The picture of these strides of one session."""
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=SIZE_IN, dpi=100)
-        _head(figure, session)
-        _curves(figure, strides, session)
-        draw_table(figure.add_axes((0.665, 0.335, 0.32, 0.565)), session)
-        draw_timeline(figure.add_axes((0.055, 0.075, 0.875, 0.195)), strides, session)
-        figure.draw_without_rendering()  # fonts and layout while the settings hold
-    return figure
+        picture = Figure(figsize=SIZE_IN, dpi=100)
+        _head(picture, session)
+        _curves(picture, strides, session)
+        draw_table(picture.add_axes((0.665, 0.335, 0.32, 0.565)), session)
+        draw_timeline(picture.add_axes((0.055, 0.075, 0.875, 0.195)), strides, session)
+        picture.draw_without_rendering()  # fonts and layout while the settings hold
+    return picture
 
 
-def _head(figure: Figure, session: SessionSummary) -> None:
+def _head(picture: Figure, session: SessionSummary) -> None:
     left_out = sum(session.rejected.values())
     because = ", ".join(f"{plain(reason)} {count}" for reason, count in sorted(session.rejected.items()))
     parts = [
@@ -69,8 +69,8 @@ def _head(figure: Figure, session: SessionSummary) -> None:
         f"{left_out} left out ({because})" if left_out else "none left out",
         *([f"target bands: {session.profile}"] if session.profile else []),
     ]
-    figure.text(0.015, 0.957, "The pelvis over the run", fontsize=21, fontweight="bold", color=INK)
-    figure.text(0.985, 0.96, "   ·   ".join(parts), fontsize=12.5, color=QUIET, ha="right")
+    picture.text(0.015, 0.957, "The pelvis over the run", fontsize=21, fontweight="bold", color=INK)
+    picture.text(0.985, 0.96, "   ·   ".join(parts), fontsize=12.5, color=QUIET, ha="right")
 
 
 def _duration(duration_s: float) -> str:
@@ -79,11 +79,11 @@ def _duration(duration_s: float) -> str:
     return f"{int(duration_s // 60)}:{int(duration_s % 60):02d} min"
 
 
-def _curves(figure: Figure, strides: Sequence[StrideMetrics], session: SessionSummary) -> None:
+def _curves(picture: Figure, strides: Sequence[StrideMetrics], session: SessionSummary) -> None:
     events = events_pct(strides)
     height, gap, top = 0.163, 0.014, 0.888
     for place, curve in enumerate(CURVES):
-        axes = figure.add_axes((0.055, top - (place + 1) * height - place * gap, 0.54, height))
+        axes = picture.add_axes((0.055, top - (place + 1) * height - place * gap, 0.54, height))
         draw_curve(axes, curve, session, events)
         if place == 0:
             draw_events(axes, events)

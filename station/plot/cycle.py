@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 
-from station.plot.style import BAND, GRID, INK, QUIET, SIDE, SIDES, TINT, plain, signed
+from station.plot.style import BAND, GRID, HALO, INK, QUIET, SIDE, SIDES, TINT, VOID, plain, signed
 from station.types import Curve, Floats, MetricSummary, SessionSummary, Side, StrideMetrics
 
 #: Which way obliquity goes when the pelvis drops in the stance of that side.
@@ -83,7 +83,7 @@ def draw_events(axes: Axes, events: Events) -> None:
         if name in events:
             axes.annotate(
                 text, (events[name], 1.0), (0, 5), xycoords=("data", "axes fraction"), textcoords="offset points",
-                ha="left" if name == "left_contact" else "center", va="bottom", fontsize=10, linespacing=1.0,
+                ha="right" if name.endswith("off") else "left", va="bottom", fontsize=10, linespacing=1.0,
                 color=SIDE[side],
             )  # fmt: skip
     for side in SIDES:
@@ -154,7 +154,7 @@ def _mark_drop(
     axes.annotate(
         f"{side} drop {signed(drop.median, 1)}°{sure}", (contact, level), (6, 6 if down else -6),
         textcoords="offset points", ha="left", va="bottom" if down else "top", fontsize=13, fontweight="bold",
-        color=color, zorder=6,
+        color=color, zorder=6, path_effects=HALO,
     )  # fmt: skip
 
 
@@ -175,6 +175,10 @@ def _say_why(axes: Axes, panel: _Panel, session: SessionSummary) -> None:
     else:
         why = "no curve of this session"
     axes.set_yticks([])
+    axes.tick_params(bottom=False)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    axes.set_facecolor(VOID)
     axes.text(
         0.5, 0.5, f"{panel.title} is not known: {why}", transform=axes.transAxes, ha="center", va="center", fontsize=13,
         color=QUIET, style="italic",

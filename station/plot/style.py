@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from matplotlib.patheffects import withStroke
+
 from station.types import Side
 
 #: 1600 × 1000 pixels at 100 dpi.
@@ -13,6 +15,9 @@ INK = "#1b2430"
 QUIET = "#5d6773"
 GRID = "#e3e7eb"
 BAND = "#9aa5b1"
+VOID = "#eff2f4"
+#: Keeps words readable where they meet a curve.
+HALO = [withStroke(linewidth=3.0, foreground="white", alpha=0.85)]
 SIDE: Mapping[Side, str] = {"left": "#0b62b4", "right": "#cf5a00"}
 TINT: Mapping[Side, str] = {"left": "#e4eff9", "right": "#fdeedf"}
 SIDES: tuple[Side, Side] = ("left", "right")

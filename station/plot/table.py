@@ -46,7 +46,10 @@ def draw_table(axes: Axes, session: SessionSummary) -> None:
         axes.axhline(place, color=GRID, linewidth=0.8)
         axes.text(0.0, row, label, va="center", fontsize=12)
         sides: tuple[Side | None, ...] = SIDES if "{}" in names[0] else (None,)
-        for column in sides:
+        reasons = [_reason(names[0].format(column), session) for column in sides]
+        for column, reason in zip(sides, reasons, strict=True):
+            if reason is not None and column == "right" and reason == reasons[0]:
+                continue  # said once for both sides
             _cell(axes, _X[column], row, [name.format(column) for name in names], (unit, digits), session)
     axes.axhline(len(_ROWS), color=GRID, linewidth=0.8)
     _legend(axes, len(_ROWS) + 0.75)
@@ -55,8 +58,7 @@ def draw_table(axes: Axes, session: SessionSummary) -> None:
 def _cell(axes: Axes, x: float, row: float, names: list[str], form: tuple[str, int], session: SessionSummary) -> None:
     known = [name for name in names if _known(session.metrics.get(name))]
     if not known:
-        metric = session.metrics.get(names[0])
-        why = plain(metric.reason) if metric is not None and metric.reason else "not measured"
+        why = _reason(names[0], session)
         axes.text(x, row, f"–  {why}", va="center", fontsize=10.5, color=QUIET, style="italic")
         return
     name = known[0]
@@ -73,6 +75,14 @@ def _cell(axes: Axes, x: float, row: float, names: list[str], form: tuple[str, i
 
 def _known(metric: MetricSummary | None) -> bool:
     return metric is not None and metric.n > 0
+
+
+def _reason(name: str, session: SessionSummary) -> str | None:
+    """Why a metric is not known; ``None`` when it is."""
+    metric = session.metrics.get(name)
+    if _known(metric):
+        return None
+    return plain(metric.reason) if metric is not None and metric.reason else "not measured"
 
 
 def _mark(axes: Axes, x: float, row: float, zone: str) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from station.metrics.table import bands
-from station.plot.style import GRID, INK, QUIET, SIDE, SIDES, plain
+from station.plot.style import GRID, INK, QUIET, SIDE, SIDES, VOID, plain
 from station.types import Floats, SessionSummary, Side, StrideMetrics
 
 #: From here on the axis counts minutes [s].
@@ -95,7 +95,7 @@ def _draw_left_out(axes: Axes, strides: Sequence[StrideMetrics], start_s: float,
             times.setdefault(stride.reasons[0] if stride.reasons else "rejected", []).append(middle_s)
     where = axes.get_xaxis_transform()
     if times:
-        axes.axvspan(*axes.get_xlim(), 0.0, 0.1, color="#eceff2", linewidth=0, zorder=0)
+        axes.axvspan(*axes.get_xlim(), 0.0, 0.1, color=VOID, linewidth=0, zorder=0)
     for place, (reason, at_s) in enumerate(sorted(times.items())):
         t = np.maximum(np.array(at_s) - start_s, 0.0) / scale  # the session may begin with its first whole stride
         axes.plot(
