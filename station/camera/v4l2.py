@@ -20,8 +20,6 @@ _QUERYCAP = 0x80685600  # VIDIOC_QUERYCAP: _IOR('V', 0, struct v4l2_capability o
 _CAPTURE = 0x1  # V4L2_CAP_VIDEO_CAPTURE in device_caps
 #: Drivers of real cameras; a Pi's own ISP and codec nodes also call themselves capture devices.
 _CAMERA_DRIVERS = ("uvcvideo", "v4l2 loopback")
-#: OpenCV's LOG_LEVEL_ERROR.
-_ERRORS_ONLY = 2
 _WISH = (1280, 720, 30.0)
 
 
@@ -60,7 +58,9 @@ class V4l2Camera:
         self._last_s = float("-inf")
         if not Path(device).exists():
             raise CameraError(f"{device}: no such device; plug the camera in, or set camera.source")
-        cv2.setLogLevel(_ERRORS_ONLY)  # what OpenCV warns of is said below, in one line
+        cv2.utils.logging.setLogLevel(
+            cv2.utils.logging.LOG_LEVEL_ERROR
+        )  # what OpenCV warns of is said below, in one line
         # links under /dev/v4l/by-id stay the same when cameras change places; OpenCV wants the number behind them
         numbered = re.fullmatch(r"/dev/video(\d+)", str(Path(device).resolve()))
         self._capture = cv2.VideoCapture(int(numbered[1]) if numbered else device, cv2.CAP_V4L2)
