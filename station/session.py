@@ -186,8 +186,7 @@ class Session:
             out.extend(self._close_books())
         if change.begins:
             self._profile = profile or self.settings.profile
-            self._meter.reset()
-            self._meter.set_profile(self._profile)
+            self._meter.begin(self._profile)
             self._open_books()
             self._began_s = None if change.state is None else change.state.since_s
         if change.state is not None:
@@ -254,8 +253,8 @@ class Session:
 
     def _process(self, cycle: Cycle) -> Iterator[tuple[GaitEvent, ...] | StrideMetrics | None]:
         yield from self._reader.read(cycle)
-        if cycle.new_speed:
-            self._meter.forget_all_but(1)
+        if cycle.keep is not None:
+            self._meter.forget_all_but(cycle.keep)
         if cycle.reasons:
             yield self._meter.rejected(cycle)
             return

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from station.gait.events import FootEvents, locate, velocities
+from station.gait.events import FootEvents, deepest_fall, locate, velocities
 from station.gait.feet import COLUMNS, EVENT_JITTER_S, EVENT_WINDOW_S, PELVIS, FeetModel, heights_m
 from station.gait.recent import FEET, KNEES, LEFT_HIP, RIGHT_HIP, Recent
 from station.harmonics import Fit
@@ -32,8 +32,8 @@ CONTACT_MOVED_S = 0.005
 LOOK_AHEAD = 0.2
 #: A foot that misses its curve by more than this around an event did not do what the model says [m].
 MAX_EVENT_MISFIT_M = 0.04
-#: From the side contact times are too rough to tell walking by: there a stride must also be this slow [s].
-SLOW_STRIDE_S = 0.9
+#: A pelvis that never falls faster than this has no flight under it [m/s²]; runners reach g, walkers a third of it.
+FLIGHT_MPS2 = 5.5
 #: Contact to contact and level to level time the same stride: they may differ by no more than this [share].
 STRIDE_AGAINST_CYCLE = 0.06
 #: Ankle travel sideways, in leg lengths, beyond which the camera does not stand behind the runner.
@@ -44,7 +44,7 @@ REAR_VIEW_TRAVEL = 0.45
 class Cycle:
     """One cycle between anchors and what was found out about it; the stride runs from ``start_s`` to ``end_s``.
 
-    ``lift``: height of the left foot above the right one over the stride, 100 points of the pooled curve [m].
+    ``keep``: strides before this one that still count, where the speed changed. ``fall``: greatest downward acceleration of the pelvis [m/s²]. ``lift``: height of the left foot above the right one over the stride, 100 points of the pooled curve [m].
     """
 
     start_anchor_s: float
@@ -56,8 +56,9 @@ class Cycle:
     start_s: float = np.nan
     end_s: float = np.nan
     rear_view: bool = True
-    new_speed: bool = False
+    keep: int | None = None
     lift: Floats | None = None
+    fall: float = np.nan
 
     @property
     def period_s(self) -> float:
@@ -129,6 +130,7 @@ class CycleReader:
             cycle.reasons.append(Reason.WARMING_UP)
             return
         speeds = velocities(self._fit(), cycle.period_s)
+        cycle.fall = deepest_fall(speeds, cycle.period_s)
         self.footing = {
             side: locate(self._fit(), side, cycle.period_s, speeds, self._recent.steepness) for side in ("left", "right")
         }
@@ -151,19 +153,15 @@ class CycleReader:
             last_off = self._periods[-1] / rhythm - 1.0
             if abs(off) > RHYTHM_TOLERANCE:
                 cycle.reasons.append(Reason.IMPLAUSIBLE_DURATION)
+                if abs(period / self._periods[-1] - 1.0) < RHYTHM_TOLERANCE / 2:
+                    cycle.keep = 0  # the second of its kind: another gait, of which nothing is known yet
             elif min(abs(off), abs(last_off)) > SPEED_CHANGE and off * last_off > 0 and len(self._periods) > 2:
-                cycle.new_speed = True
+                cycle.keep = 1
         self._periods.append(period)
         del self._periods[:-20]
-        if cycle.new_speed or (len(cycle.reasons) and self._stumbled_twice()):
+        if cycle.keep is not None:
             self._periods = self._periods[-2:]
-            self.feet.forget_all_but(1)
-
-    def _stumbled_twice(self) -> bool:
-        if len(self._periods) < 3:
-            return False
-        a, b = self._periods[-2:]
-        return abs(a / b - 1) < RHYTHM_TOLERANCE / 2
+            self.feet.forget_all_but(cycle.keep)
 
     def _judge_gaps(self, cycle: Cycle) -> None:
         recent = self._recent
@@ -256,7 +254,8 @@ class CycleReader:
         at = {name: event.t_s for name, event in cycle.events.items()}
         order = [at["left_contact"], at["left_off"], at["right_contact"], at["right_off"], at["end"]]
         contact_s = (order[1] - order[0] + order[3] - order[2]) / 2
-        if contact_s > 0.5 * (order[4] - order[0]) and (cycle.rear_view or cycle.period_s > SLOW_STRIDE_S):
+        grounded = cycle.rear_view and contact_s > 0.5 * (order[4] - order[0])
+        if grounded or cycle.fall < FLIGHT_MPS2:
             cycle.reasons.append(Reason.WALKING)
         elif abs((order[4] - order[0]) / cycle.period_s - 1.0) > STRIDE_AGAINST_CYCLE or (cycle.rear_view and any(b <= a for a, b in zip(order, order[1:], strict=False))):
             cycle.reasons.append(Reason.IMPLAUSIBLE_DURATION)

@@ -77,6 +77,12 @@ def velocities(fit: Fit, period_s: float) -> Floats:
     return np.asarray(_slopes()[1] @ (fit.coef * taper).T / period_s)
 
 
+def deepest_fall(speeds: Floats, period_s: float) -> float:
+    """Greatest downward acceleration of the pelvis over the cycle [m/s²]: about g in flight, a third of it in walking."""
+    pelvis = speeds[:, PELVIS]
+    return -float(np.min(np.roll(pelvis, -4) - np.roll(pelvis, 4))) * GRID / (8 * period_s)
+
+
 def peak(curve: Floats, start: float, end: float, share: float = 1.0) -> float:
     """Phase of a local maximum of a grid curve between two phases (may wrap), refined by a parabola.
 

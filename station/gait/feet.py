@@ -55,6 +55,8 @@ class FeetModel:
     def forget_all_but(self, newest: int) -> None:
         """The runner changed speed: the older cycles no longer speak."""
         self._pool.forget_all_but(newest)
+        if newest == 0:
+            self.fit = None
 
     def add(self, phase: Floats, heights: Floats) -> None:
         """One cycle of frames: ``phase`` (n,), ``heights`` (n, 9) [m]."""

@@ -41,12 +41,13 @@ class StrideMeter:
         self.tilt_level_deg: float | None = None
         self.own_coef: Floats = np.full((len(Channel), 1 + 2 * HARMONICS), np.nan)
         self.hip_width_m = NOMINAL_HIP_WIDTH_M
-        self.set_profile(profile)
-        self.reset()
+        self.begin(profile)
 
-    def set_profile(self, profile: str | None) -> None:
-        """Whose zones apply."""
+    def begin(self, profile: str | None) -> None:
+        """A session of another runner: strides count from 1, the zones are those of ``profile``."""
+        self._seq = 0
         self._bands = bands(profile)
+        self.reset()
 
     def set_level(self, obliquity_deg: float | None, tilt_deg: float | None) -> None:
         """Standing level of this runner; ``None`` or NaN = not known, then drop counts from the mean of the run."""
@@ -60,12 +61,13 @@ class StrideMeter:
         self._timing: deque[Timing] = deque(maxlen=WINDOW)
         self._zones: dict[str, Zone] = {}
         self._hip_rays: deque[float] = deque(maxlen=400)
-        self._seq = 0
         self.curves: Curves | None = None
 
     def forget_all_but(self, newest: int) -> None:
         """The runner changed speed: older strides no longer speak."""
         self._pool.forget_all_but(newest)
+        if newest == 0:
+            self._fit = None
         while len(self._timing) > newest:
             self._timing.popleft()
 
