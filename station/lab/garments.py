@@ -22,7 +22,8 @@ class Outfit:
     """What a runner wears; colours are linear RGB 0..1, lengths metres.
 
     ``leg`` is where the bottoms end: 0 = hip, 1 = knee, 2 = ankle. ``hem_m`` is the shirt's hem below the upper edge of
-    the waistband: negative leaves skin above it, ``None`` tucks the shirt in. ``sleeve`` is a share of the upper arm.
+    the waistband: negative leaves skin above it, ``None`` tucks the shirt in. ``hem_follow`` (0..1) is how much a long
+    shirt's hem goes with the thighs instead of the pelvis. ``sleeve`` is a share of the upper arm.
     """
 
     skin: Colour = (0.62, 0.40, 0.29)
@@ -42,6 +43,7 @@ class Outfit:
     band_m: float = 0.040
     stripe_m: float = 0.016
     sock_m: float = 0.155
+    hem_follow: float = 0.0
     bun: bool = False
     folds: float = 1.0
 
@@ -77,11 +79,22 @@ def dress(rig: Rig, outfit: Outfit) -> Dressed:
     room = 0.0025 + outfit.shirt_loose_m * (0.4 + 0.6 * low) * np.where(outfit.hem_m is None, 1 - low, 1.0) + over * low
     tucked = (shape.y < waist + 0.006) & (outfit.hem_m is None)
     shirt = _shell(body, shirt_cut, room, outfit.shirt, SHIRT, 8, np.where(tucked, 0.0025, np.inf))
+    if outfit.hem_m is not None and outfit.hem_follow > 0:
+        _hang_hem(shirt, waist, outfit.hem_follow)
     parts = [_flesh(rig, shape, outfit, (bottoms_cut, shirt_cut)), bottoms, shirt]
     parts += [_shoe_of(rig, side, outfit) for side in "LR"]
     if outfit.bun:
         parts.append(_bun(body, outfit))
     return Dressed(_join(parts), outfit, waist, float(body.joint("foot.L")[1]) - 0.075 + outfit.sock_m)
+
+
+def _hang_hem(shirt: Mesh, waist_y: float, follow: float) -> None:
+    """Let the lower shirt move with the thigh on its side: cloth is not pelvis."""
+    share = follow * np.clip((waist_y + 0.04 - shirt.vertices_m[:, 1]) / 0.14, 0.0, 1.0)
+    right = np.clip(0.5 + shirt.vertices_m[:, 0] / 0.16, 0.0, 1.0)
+    shirt.weights[:] *= (1.0 - share)[:, None]
+    shirt.weights[:, BONE["thigh.R"]] += share * right
+    shirt.weights[:, BONE["thigh.L"]] += share * (1.0 - right)
 
 
 class _Measures:

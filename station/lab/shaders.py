@@ -44,7 +44,8 @@ uniform sampler2DShadow key_map; uniform sampler2DShadow top_map; uniform sample
 uniform sampler3D field_map;
 uniform vec3 eye; uniform vec3 key; uniform vec3 key_colour; uniform vec3 ambient;
 uniform vec3 rim; uniform vec3 rim_colour;
-uniform float belt; uniform float belt_period; uniform vec3 seed; uniform int style; uniform float softness;
+uniform float belt; uniform float belt_period; uniform vec3 seed; uniform int style; uniform int cloth;
+uniform float softness;
 uniform float turn;
 uniform vec3 band_colour; uniform vec3 stripe_colour; uniform vec3 sock_colour;
 uniform float waist_y; uniform float band; uniform float stripe; uniform float sock_y; uniform float folds;
@@ -89,6 +90,12 @@ void main() {
             float seam = abs(abs(wr.x) - 0.105);
             if (seam < 0.0025) c *= 0.72;
             c *= 0.97 + 0.06 * step(0.5, fract(wr.y * 260.0)) * step(0.5, fract((wr.x + wr.z) * 260.0));
+        }
+        if (cloth == 1) {
+            vec3 u = wr * (k == 1 ? 34.0 : 22.0) + seed;
+            float print = step(0.52, fbm(u)) * 0.45 + 0.18 * step(0.5, fract(u.x + u.y)) * step(0.5, fract(u.y * 1.7));
+            c = mix(c, c.brg * 0.5 + 0.25 * fract(seed), waistband ? 0.15 : print);
+            N = normalize(N + 0.8 * slope.zxy * size);
         }
         if (wg > -0.006) c *= 0.78;
         if (!gl_FrontFacing) c *= 0.4;
@@ -160,6 +167,10 @@ void main() {
     vec3 H = normalize(key + V);
     vec3 side = rim_colour * max(dot(N, rim) * 0.6 + 0.4, 0.0) * (0.5 + 0.5 * over);
     vec3 light = hemi + key_colour * nl * direct * glow + side;
+#if KIND == 0
+    vec3 flat_light = (key_colour + ambient) * (0.55 + 0.45 * dot(N, V)) * (0.6 + 0.4 * over);
+    if (cloth == 1) light = 0.55 * light + 0.42 * flat_light;
+#endif
     float edge = pow(clamp(1.0 - dot(N, V), 1e-3, 1.0), 3.0);
     vec3 colour = c * light + shine * key_colour * pow(max(dot(N, H), 1e-3), gloss) * direct
         + (k < 10 ? 0.07 * ambient * edge * over : 0.10 * shine * ambient);

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from station.lab.bodies import BONE, BONES, Body
 from station.lab.gaitplan import Plan
 from station.lab.legs import LegPose, Legs
-from station.lab.rotations import arc, blend, rot_x, rot_y, rot_z
+from station.lab.rotations import arc, blend, pelvis_rotation, rot_x, rot_y, rot_z
 from station.types import Floats
 
 
@@ -41,6 +41,18 @@ class Mesh:
     cut: NDArray[np.float32]
 
 
+@dataclass(frozen=True, slots=True)
+class Loose:
+    """A pelvis moved on its own: the angles it takes, and how far the legs turn with it.
+
+    ``follow`` 0 leaves the legs as the run has them (only carried along by the hips), 1 turns them by the whole change
+    of obliquity. Real legs do neither exactly; a model that must not read the pelvis off the legs has to see both.
+    """
+
+    angles_deg: tuple[float, float, float]
+    follow: float = 0.0
+
+
 class Rig:
     """A body on a run: gives the skeleton at any time."""
 
@@ -52,18 +64,29 @@ class Rig:
             for side in "LR" for upper, lower in (("upperarm", "lowerarm"), ("lowerarm", "hand"))
         }  # fmt: skip
 
-    def skeleton(self, t_s: float) -> Skeleton:
-        """All bones at a time."""
+    def skeleton(self, t_s: float, loose: Loose | None = None) -> Skeleton:
+        """All bones at a time; with ``loose`` the pelvis leaves the run and takes other angles."""
         centre, pelvis = self.legs.pelvis(t_s)
+        legs = {side: self.legs.pose(side, t_s) for side in "LR"}
+        if loose is not None:
+            pelvis = pelvis_rotation(*loose.angles_deg)
+            turn = loose.follow * (loose.angles_deg[0] - self.plan.angles_deg(t_s)[0])
+            legs = {side: self._carried(side, legs[side], centre, pelvis, turn) for side in "LR"}
         attitude, joint = np.tile(np.eye(3), (len(BONES), 1, 1)), np.zeros((len(BONES), 3))
         middle = (self.body.joint("thigh.L") + self.body.joint("thigh.R")) / 2
         attitude[0], joint[0] = pelvis, centre + pelvis @ (self.body.joint("pelvis") - middle)
-        legs = {side: self.legs.pose(side, t_s) for side in "LR"}
         self._put_trunk(t_s, attitude, joint)
         for side in "LR":
             self._put_arm(side, t_s, attitude, joint)
             self._put_leg(side, legs[side], attitude, joint)
         return Skeleton(attitude, joint, pelvis, {side: legs[side].hip for side in "LR"}, legs)
+
+    def _carried(self, side: str, leg: LegPose, centre: Floats, pelvis: Floats, turn_deg: float) -> LegPose:
+        half = self.body.hip_distance_m / 2
+        hip, turn = centre + pelvis[:, 0] * (half if side == "R" else -half), rot_z(turn_deg)
+        knee, ankle, ball = (hip + turn @ (point - leg.hip) for point in (leg.knee, leg.ankle, leg.ball))
+        return replace(leg, hip=hip, knee=knee, ankle=ankle, ball=ball, thigh=turn @ leg.thigh, shank=turn @ leg.shank,
+                       foot=turn @ leg.foot, toes=turn @ leg.toes)
 
     def _put_trunk(self, t_s: float, attitude: Floats, joint: Floats) -> None:
         style, phase = self.plan.style, self.plan.phase(t_s)

@@ -64,7 +64,8 @@ def random_outfit(rng: np.random.Generator) -> Outfit:
         shirt_loose_m=float(rng.uniform(0.003, 0.018)), sleeve=float(rng.choice([0.1, 0.4, 0.6])),
         waist_m=float(rng.uniform(0.075, 0.135)), band_m=float(rng.uniform(0.015, 0.07)),
         stripe_m=float(rng.choice([0.0, 0.012, 0.03])), sock_m=float(rng.uniform(0.09, 0.26)),
-        bun=bool(rng.uniform() < 0.4), folds=float(rng.uniform(0.5, 1.8)),
+        hem_follow=float(max(0.0, rng.uniform(-0.5, 0.7))), bun=bool(rng.uniform() < 0.4),
+        folds=float(rng.uniform(0.5, 1.8)),
     )  # fmt: skip
 
 

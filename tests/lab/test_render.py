@@ -10,17 +10,17 @@ import pytest
 
 pytest.importorskip("moderngl", reason="the renderer is in the extra `lab`")
 
-from station.lab.bodies import BONE, Body, cache_dir, load_library, take  # noqa: E402
-from station.lab.gaitplan import Plan, Style  # noqa: E402
-from station.lab.garments import SKIN, Outfit, dress  # noqa: E402
-from station.lab.gl import Light, Look, Renderer  # noqa: E402
-from station.lab.pinhole import Pinhole  # noqa: E402
-from station.lab.scene import gym  # noqa: E402
-from station.lab.sensor import Sensor  # noqa: E402
-from station.lab.shoes import SOLE, shoe  # noqa: E402
-from station.lab.skinning import Normals, Rig, skin  # noqa: E402
-from station.lab.variety import random_take  # noqa: E402
-from tests.lab.stick import stick_body  # noqa: E402
+from station.lab.bodies import BONE, Body, cache_dir, load_library, take
+from station.lab.gaitplan import Plan, Style
+from station.lab.garments import SKIN, Outfit, dress
+from station.lab.gl import Light, Look, Renderer
+from station.lab.pinhole import Pinhole
+from station.lab.scene import gym
+from station.lab.sensor import Sensor
+from station.lab.shoes import SOLE, shoe
+from station.lab.skinning import Normals, Rig, skin
+from station.lab.variety import random_take
+from tests.lab.stick import stick_body
 
 
 @pytest.fixture(scope="module", params=[0, 1, 15])
