@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from station.web.texts import Texts
@@ -91,7 +92,7 @@ def report_of(session: Mapping[str, Any], t: Texts) -> Report:
     stability = finite(_entry(metrics, "stability").get("median"))
     return Report(
         session=str(session.get("session")),
-        start=str(session.get("start") or "").replace("T", " ").removesuffix("Z")[:16],
+        start=local_time(session.get("start")),
         minutes=f"{int(duration_s // 60)}:{int(duration_s % 60):02d}",
         strides=int(finite(session.get("strides")) or 0),
         stability=None if stability is None else round(stability),
@@ -133,6 +134,14 @@ def csv_of(session: Mapping[str, Any]) -> str:
             cells = [entry.get(key) for key in ("median", "iqr", "ci95", "n", "trend_per_min")]
             table.writerow((_cell(name), *("" if finite(c) is None else c for c in cells), _cell(zones.get(name, ""))))
     return out.getvalue()
+
+
+def local_time(label: object) -> str:
+    """A wall time label (UTC on the wire) as the clock on the gym's wall shows it; empty when it is none."""
+    try:
+        return datetime.fromisoformat(str(label)).astimezone().strftime("%Y-%m-%d %H:%M")
+    except (ValueError, OverflowError, OSError):
+        return ""
 
 
 def finite(value: object) -> float | None:

@@ -137,8 +137,8 @@ def session(name: str = SESSION) -> dict[str, Any]:
         "pelvis_height": {"mean": [0.11 * math.cos(2 * a) for a in turn], "sd": [0.02] * 101},
     }
     return {
-        "schema": "hipline.session/1", "session": name, "start": "2026-11-22T10:00:00Z", "duration_s": 1204.0,
-        "profile": None, "strides": 1654, "rejected": {"gap": 12, "walking": 31},
+        "schema": "hipline.session/1", "station": "tm-07", "session": name, "start": "2026-11-22T10:00:00.000Z",
+        "duration_s": 1204.0, "profile": None, "strides": 1654, "rejected": {"gap": 12, "walking": 31},
         "metrics": {
             "stability": entry(74.0, 9.0, 1.0, -0.6),
             "cadence_spm": entry(169.4, 2.1, 0.3, -0.1),
@@ -161,10 +161,16 @@ def session(name: str = SESSION) -> dict[str, Any]:
     }  # fmt: skip
 
 
-STATUS = {"state": "online", "since": "2026-11-22T09:00:00Z", "version": "0.1.0", "update": {"state": "idle"}}
+STATUS = {
+    "state": "online",
+    "since": "2026-11-22T09:00:00.000Z",
+    "version": "0.1.0",
+    "update": {"state": "idle", "from": None, "to": None, "reason": None},
+}
 HEALTH = {
     "fps_in": 30.0, "fps_out": 29.8, "dropped": 3, "pose_ms": {"p50": 14.1, "p95": 19.8}, "pelvis_ms": None,
-    "kernel_ms": 0.6, "publish_ms": 0.3, "outbox": 0, "temp_c": 61.2, "throttled": False, "rss_mb": 212.0,
+    "kernel_ms": {"p50": 0.6, "p95": 1.1}, "publish_ms": {"p50": 0.3, "p95": 0.9},
+    "outbox": 0, "temp_c": 61.2, "throttled": False, "rss_mb": 212.0,
     "camera": {"light": 0.7, "blur": 0.1, "framing": 0.9, "dirty": 0.0, "calibrated": True},
 }  # fmt: skip
 

@@ -363,6 +363,32 @@ def test_an_earlier_run_is_compared_in_the_browser_alone(
     assert [url for url in sent if not url.endswith("/icon.svg")] == []
 
 
+def test_the_setup_page_judges_the_framing_from_keypoints(page: Page, web: WebServer, beating: Publisher) -> None:
+    def checks() -> dict[str, str]:
+        found: dict[str, str] = page.evaluate(
+            "() => Object.fromEntries([...document.querySelectorAll('#framing li')].map("
+            "(e) => [e.dataset.check, e.dataset.ok]))"
+        )
+        return found
+
+    beating.frame = {**runner.live(0.2), "size": [1280, 720]}  # type: ignore[attr-defined]
+    beating.say("state", runner.state("running"))
+    page.goto(f"{web.url}setup")
+    good = {"person": "yes", "distance": "yes", "height": "yes", "centre": "yes", "feet": "yes", "light": "unknown"}
+    page.wait_for_function("() => document.querySelector('[data-check=person][data-ok=yes]')")
+    assert checks() == good
+    beating.say("health", {**runner.HEALTH, "camera": {"light": 0.1}})
+    page.wait_for_function("() => document.querySelector('[data-check=light][data-ok=no]')")
+    expect(page.locator("#health")).to_contain_text("fps in")
+    beating.frame = {**runner.live(0.2), "size": [1280, 720]}  # type: ignore[attr-defined]
+    for point in beating.frame["kp"].values():  # type: ignore[attr-defined]
+        point[0] += 300
+    page.wait_for_function("() => document.querySelector('[data-check=centre][data-ok=no]')")
+    beating.frame = {**runner.live(0.2), "kp": {}}  # type: ignore[attr-defined]
+    page.wait_for_function("() => document.querySelector('[data-check=person][data-ok=no]')")
+    assert page.locator("img, video").count() == 0, "no picture"
+
+
 # --- what the runner does ---------------------------------------------------------------------------------------------
 
 
