@@ -148,6 +148,8 @@ def open_recording(source: Path, config: Config) -> Recording:
 
 def is_track(source: Path) -> bool:
     """Whether a file begins like JSON: no video does. A file that cannot be read is left to the video's error."""
+    if not source.is_file():
+        return False
     try:
         with source.open("rb") as file:
             start = file.read(64)

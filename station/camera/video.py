@@ -205,7 +205,9 @@ def _refuse_no_file(path: Path) -> None:
         raise CameraError(f"{path}: cannot be read ({error.strerror})") from None
     if path.is_dir():
         raise CameraError(f"{path}: is a folder; give a video file or a pose track")
-    if size == 0 and path.is_file():
+    if not path.is_file():
+        raise CameraError(f"{path}: is a pipe or a device; give a video file or a pose track")
+    if size == 0:
         raise CameraError(f"{path}: is empty (0 bytes); copy or record it again")
 
 

@@ -108,10 +108,12 @@ def test_bad_input_and_configuration_exit_2_with_one_line(track: Path, tmp_path:
     (tmp_path / "text.txt").write_text("hello\n" * 100)
     (tmp_path / "other.json").write_text('{"format": "something/1"}\n')
     make_sound(tmp_path / "sound.m4a")
+    os.mkfifo(tmp_path / "pipe")
     cases: list[tuple[list[str | Path], str]] = [
         ([tmp_path / "absent.mp4"], "no such file"),
         ([tmp_path], "is a folder"),
         ([tmp_path / "empty"], "0 bytes"),
+        ([tmp_path / "pipe"], "is a pipe"),
         ([tmp_path / "text.txt"], "text.txt"),
         ([tmp_path / "other.json"], "line 1"),
         ([tmp_path / "sound.m4a"], "sound only"),
