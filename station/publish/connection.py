@@ -25,6 +25,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from station.errors import BrokerError, ConfigError
+from station.publish.sayings import Saying
 
 CONNECT_TIMEOUT_S = 5.0
 #: QoS 1 messages under way at once; the broker's receive maximum may be lower.
@@ -111,6 +112,13 @@ class Waker:
         with contextlib.suppress(OSError):  # it has been knocked often enough, or is closed
             self._knock.send(b"\0")
 
+    def wait(self, timeout_s: float) -> None:
+        """Wait for a knock, at most this long."""
+        poll = select.poll()
+        poll.register(self.end, select.POLLIN)
+        if poll.poll(timeout_s * 1000):
+            self.heard()
+
     def heard(self) -> None:
         """Take all knocks off."""
         with contextlib.suppress(BlockingIOError):
@@ -124,12 +132,12 @@ class Waker:
 
 
 class Connection:
-    """Connect to ``link`` with the last will ``(topic, payload)``, then call :meth:`turn` until it says ``False``."""
+    """Connect to ``link`` with a last will, then call :meth:`turn` until it says ``False``."""
 
     def __init__(
         self,
         link: Link,
-        will: tuple[str, bytes],
+        will: Saying,
         *,
         subscribe: str,
         on_message: Callable[[Incoming], None],
@@ -151,7 +159,7 @@ class Connection:
         client.max_inflight_messages_set(0)  # the window is ours, and so is the bound: paho's own queue stays empty
         client.max_queued_messages_set(4 * WINDOW)
         client.connect_timeout = CONNECT_TIMEOUT_S
-        client.will_set(will[0], will[1], qos=1, retain=True)
+        client.will_set(will.topic, will.payload, will.qos, will.retain)
         if (context := link.tls()) is not None:
             client.tls_set_context(context)
         if link.username is not None:
@@ -207,27 +215,18 @@ class Connection:
         """Whether the socket has not taken yet what it was given: what may be dropped should wait for a newer one."""
         return bool(self._client.want_write())
 
-    def publish(
-        self,
-        topic: str,
-        payload: bytes,
-        *,
-        qos: int,
-        retain: bool,
-        expiry_s: int | None = None,
-        correlation: bytes | None = None,
-    ) -> int | None:
-        """Send; the message's number for ``on_answer``, or ``None`` when the connection is over."""
+    def publish(self, saying: Saying) -> int | None:
+        """Send; the number that ``on_answer`` will name, ``None`` for QoS 0 or when the connection is over."""
         properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]  # paho left it without types
-        if expiry_s is not None:
-            properties.MessageExpiryInterval = max(1, expiry_s)
-        if correlation is not None:
-            properties.CorrelationData = correlation
-        info = self._client.publish(topic, payload, qos=qos, retain=retain, properties=properties)
-        return info.mid if info.rc == mqtt.MQTT_ERR_SUCCESS else None
+        if saying.expiry_s is not None:
+            properties.MessageExpiryInterval = max(1, saying.expiry_s)
+        if saying.correlation is not None:
+            properties.CorrelationData = saying.correlation
+        info = self._client.publish(saying.topic, saying.payload, saying.qos, saying.retain, properties)
+        return info.mid if saying.qos > 0 and info.rc == mqtt.MQTT_ERR_SUCCESS else None
 
     def close(self) -> None:
-        """Take leave: the broker then does not publish the will."""
+        """Take leave, so that the broker does not publish the will; nothing, if the connection is over already."""
         self._client.disconnect()
 
     def _connected(

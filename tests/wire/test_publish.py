@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -109,7 +111,7 @@ def test_what_a_killed_broker_had_accepted_but_not_handed_on_arrives(
     mosquitto: Mosquitto, station: Station, listen: Listen, monkeypatch: pytest.MonkeyPatch, rewind_s: float
 ) -> None:
     monkeypatch.setattr("station.outbox.MARKS_WAIT_S", 0.0)
-    monkeypatch.setattr("station.publish.REWIND_S", rewind_s)
+    monkeypatch.setattr("station.publish.records.REWIND_S", rewind_s)
     listener = listen(mosquitto.port, name="staff")
     mosquitto.save()
     listener.client.disconnect()
@@ -197,7 +199,7 @@ def test_will_is_seen_after_kill_9(mosquitto: Mosquitto, listen: Listen) -> None
 def test_a_refused_topic_waits_and_the_others_go_on(
     mosquitto_path: Path, tmp_path: Path, listen: Listen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("station.publish.HOLD_S", 0.3)
+    monkeypatch.setattr("station.publish.records.HOLD_S", 0.3)
     acl = tmp_path / "acl"
     acl.write_text(f"topic read #\ntopic write {ROOT}/session\ntopic write {ROOT}/status\n")
     broker = Mosquitto(mosquitto_path, tmp_path / "b")
@@ -318,3 +320,61 @@ def test_two_stations_of_one_name_are_told(mosquitto: Mosquitto) -> None:
             return any("another client may use our name" in trouble for trouble in seen)
 
         eventually(told, 30)
+
+
+def test_a_broker_that_hangs_is_left_and_found_again(mosquitto: Mosquitto, tmp_path: Path, listen: Listen) -> None:
+    listener = listen(mosquitto.port)
+    with Station(mosquitto.port, tmp_path / "outbox.db", keepalive_s=1) as station:
+        station.publisher.wait_connected(5)
+        assert mosquitto.process is not None
+        mosquitto.process.send_signal(signal.SIGSTOP)
+        station.strides(1, 2, 3)
+        eventually(lambda: not station.publisher.stats().connected, 10)
+        mosquitto.process.send_signal(signal.SIGCONT)
+        eventually(lambda: once_in_order(listener.on("/stride")) == [1, 2, 3], 20)
+        eventually(lambda: station.publisher.stats().waiting == 0)
+
+
+def test_a_broker_that_takes_and_never_answers_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("station.publish.publisher.ANSWER_TIMEOUT_S", 1.0)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def welcome() -> None:
+            for _ in range(2):
+                client, _ = server.accept()
+                client.recv(4096)
+                client.send(bytes([0x20, 3, 0, 0, 0]))  # CONNACK: come in
+                while client.recv(4096):
+                    pass
+                client.close()
+
+        thread = threading.Thread(target=welcome)
+        thread.start()
+        with Station(server.getsockname()[1], None) as station:
+            station.publisher.wait_connected(5)
+            eventually(lambda: "no longer answers" in str(station.publisher.trouble))
+            eventually(lambda: station.publisher.stats().connects == 2)
+        thread.join(10)
+
+
+def test_a_bug_in_the_station_does_not_pass_for_a_broker_in_trouble(mosquitto: Mosquitto) -> None:
+    def buggy(_: Command) -> None:
+        raise RuntimeError("a bug")
+
+    outbox = Outbox(None)
+    publisher = Publisher(Link("127.0.0.1", mosquitto.port, ROOT), outbox, version="1", on_command=buggy)
+    crashed: list[str] = []
+    before = threading.excepthook
+    threading.excepthook = lambda args: crashed.append(str(args.exc_value))
+    try:
+        publisher.start()
+        publisher.wait_connected(5)
+        sender = Listener(mosquitto.port, "none", name="sender")
+        sender.client.publish(f"{ROOT}/cmd/stop", b"", qos=1).wait_for_publish(5)
+        eventually(lambda: crashed == ["a bug"])
+        eventually(lambda: "has crashed" in str(publisher.trouble))
+        sender.close()
+    finally:
+        threading.excepthook = before
+        publisher.close(0.1)
+        outbox.close()
