@@ -6,10 +6,23 @@ that of the noise (and, from hips alone, of a camera that is not at hip height).
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 
 from station.lab.truth import GRID, WINDOW, TrueStride, Truth
-from station.types import KEYPOINT_INDEX, Floats, Metric, Observation, Output, Stride, StrideMetrics, View
+from station.types import (
+    KEYPOINT_INDEX,
+    Floats,
+    GaitEvent,
+    Metric,
+    Observation,
+    Output,
+    Side,
+    Stride,
+    StrideMetrics,
+    View,
+)
 
 HARMONICS = 8
 _HIPS = [KEYPOINT_INDEX["left_hip"], KEYPOINT_INDEX["right_hip"]]
@@ -51,7 +64,14 @@ class Perfect:
             inside = (t_s >= s.start_s) & (t_s < s.end_s)
             phase[inside] = (t_s[inside] - s.start_s) / (s.end_s - s.start_s)
             number[inside] = i
-        return tuple(self._stride(i, s, phase, number, angles) for i, s in enumerate(self._truth.strides))
+        strides = [self._stride(i, s, phase, number, angles) for i, s in enumerate(self._truth.strides)]
+        return (*self._events(), *strides)
+
+    def _events(self) -> list[GaitEvent]:
+        times = self._truth.trial.events
+        sides: tuple[Side, ...] = ("left", "right")
+        kinds: tuple[Literal["contact", "off"], ...] = ("contact", "off")
+        return [GaitEvent(k, s, float(t), 0.0) for s in sides for k in kinds for t in times[f"{s}_{k}_s"]]
 
     def _stride(self, i: int, s: TrueStride, phase: Floats, number: Floats, angles: Floats) -> StrideMetrics:
         window = (number >= 0) & (number > i - WINDOW) & (number <= i)
