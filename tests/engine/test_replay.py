@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from station.camera import BUNDLED_CLIP
+
 from .clips import make_sound, make_video
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -211,25 +213,35 @@ def test_an_empty_belt_has_no_strides(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("pose_models")
-def test_a_video_cut_off_gives_what_was_in_it_and_exits_2(shared_dir: Path, tmp_path: Path) -> None:
-    whole = (shared_dir / "fixtures" / "video" / "zz_male_side.mp4").read_bytes()
+def test_a_video_cut_off_gives_what_was_in_it_and_exits_2(tmp_path: Path) -> None:
     cut = tmp_path / "cut.mp4"
-    cut.write_bytes(whole[: len(whole) * 2 // 3])
+    whole = BUNDLED_CLIP.read_bytes()
+    assert whole.find(b"moov") < whole.find(b"mdat")  # the index comes first, so that the half has one
+    cut.write_bytes(whole[: len(whole) // 2])
     done = station("replay", cut)
     assert done.returncode == 2
-    assert str(cut) in one_line(done)
+    assert len(strides(done)) >= 8
+    message = one_line(done)
+    assert str(cut) in message
+    assert "cut off" in message or "damaged" in message
+
+
+@pytest.fixture(params=["bundled", "real"])
+def video(request: pytest.FixtureRequest) -> Path:
+    if request.param == "bundled":
+        return BUNDLED_CLIP
+    shared: Path = request.getfixturevalue("shared_dir")
+    return shared / "fixtures" / "video" / "zz_male_side.mp4"
 
 
 @pytest.mark.usefixtures("pose_models")
-def test_the_track_of_the_real_video_gives_its_strides_number_for_number(shared_dir: Path, tmp_path: Path) -> None:
-    video = shared_dir / "fixtures" / "video" / "zz_male_side.mp4"
+def test_the_track_of_a_video_gives_its_strides_number_for_number(video: Path, tmp_path: Path) -> None:
     first = station("replay", video, "--track", tmp_path / "track")
     assert first.returncode == 0, first.stderr
     again = station("replay", tmp_path / "track")
     assert again.stdout == first.stdout
     assert len(strides(first)) >= 12
     lines = [json.loads(line) for line in (tmp_path / "track").read_text().splitlines()]
-    assert len(lines) == 361
     with_someone = [line for line in lines[1:] if line["kp"]]
-    assert len(with_someone) >= 0.98 * 360
+    assert len(with_someone) >= 0.98 * len(lines[1:])
     assert all(line["pelvis"]["source"] == "hips" for line in with_someone)

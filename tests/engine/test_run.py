@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from station.camera import BUNDLED_CLIP
 from station.camera.picamera import attached
 from station.camera.v4l2 import devices
 from tests.broker_fixture import Listener, Mosquitto, eventually, free_port
@@ -34,8 +35,8 @@ def models() -> None:
 
 
 @pytest.fixture
-def video(shared_dir: Path) -> Path:
-    return shared_dir / "fixtures" / "video" / "zz_male_side.mp4"
+def video() -> Path:
+    return BUNDLED_CLIP
 
 
 class Running:
