@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from station.coach import CoachSettings
 from station.errors import ConfigError
 from station.types import Mount
 
@@ -137,6 +138,7 @@ class Config:
     pose: PoseConfig = PoseConfig()
     pelvis: PelvisConfig = PelvisConfig()
     session: SessionConfig = SessionConfig()
+    coach: CoachSettings = CoachSettings()  # noqa: RUF009 (frozen: one for all is right)
     mqtt: MqttConfig = MqttConfig()
     web: WebConfig = WebConfig()
     outbox: OutboxConfig = OutboxConfig()
@@ -185,10 +187,13 @@ def load(path: str | Path | None = None, overrides: Sequence[str] = ()) -> Confi
         values.update(_parse_override(override))
     values = {**_calibration(values, origin), **values}
     _together(values, origin)
-    tables: dict[str, Any] = {
-        name: kind(**{key.split(".")[1]: value for key, value in values.items() if key.startswith(f"{name}.")})
-        for name, kind in TABLES.items()
-    }
+    try:
+        tables: dict[str, Any] = {
+            name: kind(**{key.split(".")[1]: value for key, value in values.items() if key.startswith(f"{name}.")})
+            for name, kind in TABLES.items()
+        }
+    except ValueError as error:  # keys of one table at odds with each other: it names them
+        raise ConfigError(f"{origin}: {error}") from None
     return Config(**tables, origin=origin)
 
 
@@ -269,6 +274,10 @@ def _value(value: Any, hint: Any, meta: Mapping[str, Any], where: str, base: Pat
         return value
     if typing.get_origin(kind) is tuple:
         return _numbers(value, kind, meta, where)
+    if kind is bool:
+        if not isinstance(value, bool):
+            raise ConfigError(f"{where} = {value!r}: must be true or false")
+        return value
     if kind in (int, float):
         return _one_number(value, kind, meta, where)
     if not isinstance(value, str) or not value:

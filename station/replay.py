@@ -49,7 +49,8 @@ def replay(source: Path, config: Config, track: Path | None = None, plot: Path |
 
 def _run(recording: Recording, config: Config, writer: wire.TrackWriter | None) -> Iterator[Output]:
     """What the kernel says to a recording; a fault in it is raised after what was pending came out."""
-    session = Session(recording.view, SessionSettings(auto_start=True, profile=config.session.profile))
+    settings = SessionSettings(auto_start=True, profile=config.session.profile, coach=config.coach)
+    session = Session(recording.view, settings)
     try:
         for observation in recording:
             if writer is not None:

@@ -98,7 +98,7 @@ class Watch:
         """Whether ``value`` is known well enough to speak of it."""
         if self.value is None or self.ci95 is None:
             return False
-        return self.ci95 <= self.settings.max_ci95_share * abs(self.band.red - self.band.green)
+        return self.ci95 <= self.settings.max_interval_share * abs(self.band.red - self.band.green)
 
     @property
     def because(self) -> tuple[int, ...]:

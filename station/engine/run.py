@@ -97,7 +97,7 @@ def _outlet(config: Config, camera: Camera, publisher: Publisher) -> Outlet:
 
 
 def _session(config: Config, camera: Camera) -> Session:
-    settings = SessionSettings(auto_start=config.session.start == "auto", profile=config.session.profile)
+    settings = SessionSettings(config.session.start == "auto", config.session.profile, config.coach)
     return Session(camera.view, settings)
 
 

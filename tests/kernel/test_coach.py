@@ -6,14 +6,21 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from station.coach import FAULTS, Coach, CoachSettings
+from station.config import load
+from station.errors import ConfigError
+from station.lab.analytic import RunnerSpec
+from station.lab.analytic import run as run_of_spec
+from station.lab.project import Condition, observe, view_of
 from station.metrics.table import BANDS, METRICS, Band, Zone, bands
-from station.types import Cue, Metric, Stride, StrideMetrics
+from station.session import Session, SessionSettings
+from station.types import Cue, Metric, SessionSummary, Stride, StrideMetrics
 
 PERIOD_S = 0.7
 LEFT, RIGHT = "pelvic_drop_peak_left_deg", "pelvic_drop_peak_right_deg"
@@ -364,7 +371,7 @@ def test_settings_that_break_the_promise_are_refused(change: dict[str, float]) -
 
 
 def test_the_silence_never_overflows() -> None:
-    assert CoachSettings(fading=1000.0).silence_s(10**9) == 180.0
+    assert CoachSettings(fading=10.0).silence_s(10**9) == 180.0
     assert CoachSettings().silence_s(1) == 45.0
 
 
@@ -455,7 +462,7 @@ def test_never_in_warm_up_and_never_below_confidence(plan: list[Phase]) -> None:
                 if cue.metric in BANDS:
                     metric, band = run.latest[cue.metric], BANDS[cue.metric]
                     assert metric.ci95 is not None
-                    assert metric.ci95 <= SHORT.max_ci95_share * abs(band.red - band.green)
+                    assert metric.ci95 <= SHORT.max_interval_share * abs(band.red - band.green)
                     assert run.zones[cue.metric] != "green"
 
 
@@ -489,3 +496,54 @@ def test_the_mirrored_runner_hears_the_mirrored_cues(left: float, right: float, 
     assert [(c.t_s, c.cue, c.action, c.side and MIRROR[c.side], mirrored(c.metric)) for c in one.cues] == [
         (c.t_s, c.cue, c.action, c.side, c.metric) for c in other.cues
     ]
+
+
+# -- from the configuration file ---------------------------------------------------------------------------------------
+
+
+def test_the_configuration_reaches_the_coach(tmp_path: Path) -> None:
+    file = tmp_path / "station.toml"
+    file.write_text("[coach]\nwarm_up_s = 60\ncadence_first = false\n")
+    assert load(file).coach == CoachSettings(warm_up_s=60.0, cadence_first=False)
+    assert load(None).coach == CoachSettings()
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("hold_s = 5", r"coach\.hold_s = 5: must be a number from 10 to 60"),
+        ("window = 7.5", r"coach\.window = 7\.5: must be a whole number"),
+        ("cadence_first = 1", r"coach\.cadence_first = 1: must be true or false"),
+        ("show_s = 10\nhold_s = 12", r"coach\.show_s = 10\.0: must be at least hold_s"),
+        ("patience = 3", r"unknown key coach\.patience"),
+    ],
+)
+def test_a_wrong_key_is_refused_with_its_name(tmp_path: Path, line: str, said: str) -> None:
+    file = tmp_path / "station.toml"
+    file.write_text(f"[coach]\n{line}\n")
+    with pytest.raises(ConfigError, match=said):
+        load(file)
+
+
+# -- from the frames ---------------------------------------------------------------------------------------------------
+
+
+def test_a_dropping_runner_before_the_camera_is_told_and_the_summary_knows() -> None:
+    """Through the real kernel: the pelvis of this runner drops by some 9° in both stances."""
+    spec = RunnerSpec(obliquity_deg=((9.0, 3.1), (0.3, 0.5), (1.5, 1.0)))
+    condition = Condition(fps=30.0, pelvis_sd_deg=1.0)
+    session = Session(view_of(condition), SessionSettings(coach=CoachSettings(warm_up_s=20.0)))
+    out = [said for seen in observe(run_of_spec(spec, seconds=60.0, seed=1), condition) for said in session.feed(seen)]
+    out += session.finish()
+    cues = [said for said in out if isinstance(said, Cue)]
+    ok = [said for said in out if isinstance(said, StrideMetrics) and said.status == "ok"]
+    assert [(cue.cue, cue.action) for cue in cues] == [("metronome", "raise"), ("metronome", "clear")]
+    place = out.index(cues[0])
+    known = [said for said in out[:place] if isinstance(said, StrideMetrics)]
+    assert cues[0].t_s - known[-1].stride.end_s < 1.0  # on the screen within a second of its strides
+    assert set(cues[0].because) <= {stride.stride.seq for stride in known}
+    assert cues[0].t_s - ok[0].stride.start_s >= 20.0
+    (summary,) = (said for said in out if isinstance(said, SessionSummary))
+    assert summary.advice == ("side plank", "lateral band walks", "glute work")
+    assert [entry["cue"] for entry in summary.cues] == ["metronome"]
+    assert summary.cues[0]["answer"] == "unchanged"
