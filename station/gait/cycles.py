@@ -267,13 +267,19 @@ def _feet_belong_to_other_knees(rays: Floats) -> bool:
     Over one cycle the correlation of the two height differences at that lag is 0.8 and more in real runners; below zero the
     labels of feet and knees disagree.
     """
-    feet = np.nanmean(rays[:, FEET["left"][:2], 1], axis=1) - np.nanmean(rays[:, FEET["right"][:2], 1], axis=1)
+    left, right = (_either(*(rays[:, row, 1] for row in FEET[side][:2])) for side in ("left", "right"))
+    feet = left - right
     knees = rays[:, KNEES["left"], 1] - rays[:, KNEES["right"], 1]
     knees = np.roll(knees, -round(0.15 * len(knees)))
     both = np.isfinite(feet) & np.isfinite(knees)
     if both.sum() < 8:
         return False
     return bool(np.corrcoef(feet[both], knees[both])[0, 1] < 0)
+
+
+def _either(a: Floats, b: Floats) -> Floats:
+    """Mean of two coordinates, or the one that was seen."""
+    return np.where(np.isnan(a), b, np.where(np.isnan(b), a, (a + b) / 2))
 
 
 def _travel(x: Floats) -> float:

@@ -16,6 +16,8 @@ FEET = {
 KNEES = {side: KEYPOINT_INDEX[f"{side}_knee"] for side in ("left", "right")}
 #: Height of the hip centres above the ankles in upright stance, as the unit of the gait room where nothing is calibrated [m].
 NOMINAL_LEG_M = 0.80
+#: Apparent sizes below this are none: points on top of each other, a body upside down.
+NO_SIZE = 1e-3
 #: Camera height over distance of the usual mount.
 NOMINAL_STEEPNESS = 0.40
 #: Time constant with which the apparent size of the runner is followed [s].
@@ -79,6 +81,7 @@ class Recent:
         (left_x, left_y), (right_x, right_y) = rays[LEFT_HIP].tolist(), rays[RIGHT_HIP].tolist()
         ankle = min(float(rays[FEET["left"][1], 1]), float(rays[FEET["right"][1], 1]))
         now = np.array((math.hypot(right_x - left_x, right_y - left_y), (left_y + right_y) / 2 - ankle))
+        now[~(now > NO_SIZE)] = np.nan
         if self._seen == 0:
             self._seen = 1 if np.isfinite(now).all() else 0
             return now

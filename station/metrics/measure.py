@@ -122,9 +122,7 @@ class StrideMeter:
         yield None
         timing = stride_timing(cycle)
         self._timing.append(timing)
-        self.curves = pooled = Curves(fit.coef)
         self.own_coef, self.hip_width_m = self._own_coef(fit, regressors, values, weight), width
-        own = Curves(self.own_coef)
         yield None
         elevation = float(np.nanmean(recent.rays(rows)[:, [LEFT_HIP, RIGHT_HIP], 1]))
         sd = recent.pelvis(rows)[:, 3]
@@ -132,6 +130,8 @@ class StrideMeter:
         context = readings.Context(
             self._caster, width, elevation, cycle, self.level_deg, self.tilt_level_deg, source, trust
         )
+        own = Curves(readings.level_view(self.own_coef, context))
+        self.curves = pooled = Curves(readings.level_view(fit.coef, context))
         now = readings.Reader(own, context, timing)
         for _ in now.read():
             yield None

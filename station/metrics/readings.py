@@ -22,7 +22,7 @@ from station.metrics.table import (
     PER_SIDE_TIMING,
 )
 from station.metrics.timing import EVENT_SCATTER_S, Timing, variation_pct
-from station.types import Metric, Reason
+from station.types import Floats, Metric, Reason
 
 #: Error of the contact and off instants that pooling does not mend: it differs from runner to runner [s].
 CONTACT_BIAS_S = 0.007
@@ -82,8 +82,9 @@ PIXEL_SHARE = 0.8
 METRICS_A_SLICE = 14
 #: The residual of the heel's place is that of the swinging foot; planted it has this share of the variance.
 PLANTED_SHARE = 0.3
-#: Axial rotation that nobody measured [deg, sd of its fundamental]: seen from above or below it looks like obliquity.
-UNSEEN_ROTATION_DEG = 4.5
+#: Axial rotation that nobody measured [deg]: cosine and sine of its fundamental from left contact on, as runners have it
+#: (right side forward about left contact, since the pelvis trails on the landing side), and how much they differ in it.
+USUAL_ROTATION_DEG, UNSEEN_ROTATION_DEG = (3.9, 2.2), 3.5
 #: The pelvis also swings to and fro along the line of sight [m, sd of peak to peak]: from above that looks like rising.
 UNSEEN_SURGE_M = 0.012
 
@@ -104,6 +105,19 @@ class Context:
     tilt_level_deg: float | None
     source: str | None
     trust_deg: float
+
+
+def level_view(coef: Floats, context: Context) -> Floats:
+    """Coefficients with the obliquity that a camera above or below the hips would see.
+
+    Only for obliquity that was read off the hips in the picture, and only where the pitch is known: a pelvis block is in
+    the world frame already. Rotation ψ seen from elevation e adds −e·ψ; ψ was not measured, so the usual one is taken.
+    """
+    if context.source != "hips" or context.trust_deg > 0 or context.caster.mount.pitch_deg is None:
+        return coef
+    out = coef.copy()
+    out[Channel.OBLIQUITY, 1:3] += context.elevation * np.array(USUAL_ROTATION_DEG)
+    return out
 
 
 class Reader:
