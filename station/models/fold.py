@@ -7,6 +7,8 @@ Unfolded they cost time and memory at every start, are passed over by quantizers
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -30,6 +32,18 @@ def fold(graph: Graph) -> None:
         else:
             kept.append(op)
     graph.ops = kept
+
+
+def keep_channels(graph: Graph, output: str, channels: Sequence[int]) -> None:
+    """Compute only these channels of an output that a convolution ends in, in this order."""
+    op = next(op for op in graph.ops if op.outputs[0].name == output)
+    weights, bias = op.inputs[1:3]
+    if op.kind != "CONV_2D" or weights is None or bias is None or weights.data is None or bias.data is None:
+        raise GraphError(f"output {output} is not that of a convolution")
+    rows = list(channels)
+    op.inputs[1] = dataclasses.replace(weights, data=weights.data[rows], shape=(len(rows), *weights.shape[1:]))
+    op.inputs[2] = dataclasses.replace(bias, data=bias.data[rows], shape=(len(rows),))
+    op.outputs[0].shape = (*op.outputs[0].shape[:-1], len(rows))
 
 
 def densify(tensor: Tensor) -> Array:

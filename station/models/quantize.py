@@ -31,19 +31,20 @@ _WEIGHT_AXIS = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3}
 class Rule:
     """Which layers become int8: those whose output picture is ``smallest`` to ``largest`` pixels high.
 
-    Layers whose output is named in ``keep_float`` (short names) do not.
+    Layers whose output is named in ``keep_float`` (short names) do not, those in ``also_int8`` do whatever their size.
     """
 
     smallest: int
     largest: int
     keep_float: frozenset[str] = frozenset()
+    also_int8: frozenset[str] = frozenset()
 
     def takes(self, op: Op) -> bool:
         """Whether this operator becomes int8."""
-        shape = op.outputs[0].shape
-        if op.kind not in _INT8_VERSIONS or short_name(op.outputs[0]) in self.keep_float:
+        name, shape = short_name(op.outputs[0]), op.outputs[0].shape
+        if op.kind not in _INT8_VERSIONS or len(shape) != 4 or name in self.keep_float:
             return False
-        return len(shape) == 4 and self.smallest <= shape[1] <= self.largest
+        return self.smallest <= shape[1] <= self.largest or name in self.also_int8
 
 
 def short_name(tensor: Tensor) -> str:

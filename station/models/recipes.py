@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -28,9 +28,10 @@ class Shipped:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How one model is made: folded, pruned to ``outputs``, and mixed int8 with ``ranges`` unless that is ``None``.
+    """How one model is made: folded, pruned to ``outputs`` and to some ``channels`` of them, then mixed int8.
 
-    ``sha256`` is that of the result, the same on every machine and for every package the file came from.
+    ``ranges`` is the file of its activation ranges; without one the model stays float32. ``sha256`` is that of the result,
+    the same on every machine and for every package the file came from.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Recipe:
     outputs: tuple[str, ...]
     sha256: str
     ranges: str | None = None
+    channels: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
 
 _LITE = Shipped(
@@ -68,6 +70,8 @@ _DETECTOR = Shipped(
     },
 )
 _POINTS_PRESENCE_HEATMAPS = ("Identity", "Identity_1", "Identity_3")  # not the segmentation and the world points
+#: Heatmaps are kept for the station's keypoints only, in this order: shoulders, hips, knees, ankles, heels, toes.
+_HEATMAPS = {"Identity_3": (11, 12, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32)}
 _BOXES_AND_SCORES = ("Identity", "Identity_1")
 
 RECIPES: Mapping[str, Recipe] = {
@@ -79,21 +83,25 @@ RECIPES: Mapping[str, Recipe] = {
         ),
         Recipe(
             "lite", "pose_lite_int8.tflite", _LITE, _POINTS_PRESENCE_HEATMAPS,
-            "e9a9aae388d0e1b276d60ed72234e88e6e36a16b1e96395166187eb178e2cfc4",
+            "9dc9fa0248a0fb15efd9c05c1bf13c76d20b0309bae47f7a3e110debfd464d2b",
             ranges="ranges_lite.json",
+            channels=_HEATMAPS,
         ),
         Recipe(
             "full", "pose_full_int8.tflite", _FULL, _POINTS_PRESENCE_HEATMAPS,
-            "34e993f76f5ffaad4b4ee68e14e665ea43ee3433830fea43a94ddacd78728c53",
+            "5e84c6d825fcc5ae4c9f937d3cb2616385bde48d67061d4039663cbefc2f3e56",
             ranges="ranges_full.json",
+            channels=_HEATMAPS,
         ),
         Recipe(
             "lite-float", "pose_lite_float.tflite", _LITE, _POINTS_PRESENCE_HEATMAPS,
-            "fed9770a05b9c973a8e40e6592cc3240704aad1c52232804e63c74e75b79dfdd",
+            "d032abd637d1555c8f145cf4bbb35a8e4eaf441bea52ae09ee96b9dd87efc084",
+            channels=_HEATMAPS,
         ),
         Recipe(
             "full-float", "pose_full_float.tflite", _FULL, _POINTS_PRESENCE_HEATMAPS,
-            "795ea155ce2520349ba14fafe5d0a49fb648599a40c00291cfddf27db596cb5c",
+            "570e6ea86071252725867873204b8adebaf4e0a9055e294faa6aa9c25e50285f",
+            channels=_HEATMAPS,
         ),
     )
 }  # fmt: skip

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from station.errors import ModelError
 from station.inference import Model
 from station.models import built_model
 from station.pose.crop import Cropper
@@ -59,6 +60,12 @@ class LandmarkModel:
     def __init__(self, model: Model) -> None:
         self._model = model
         self._cropper = Cropper(SIZE_PX, replicate=True)
+        heatmaps = next((info for info in model.outputs if info.shape[1:3] == (_CELLS, _CELLS)), None)
+        if heatmaps is None:
+            raise ModelError(f"{model.path}: has no heatmaps; run `station model build`")
+        self._heatmaps = heatmaps.name
+        # The station's models have heatmaps for its own keypoints only, the shipped ones for all points.
+        self._channels = _ROWS if heatmaps.shape[3] == _POINTS else range(len(_ROWS))
 
     def read(self, frame: Frame, region: Region) -> Landmarks:
         """Where the body in ``region`` is."""
@@ -77,8 +84,8 @@ class LandmarkModel:
         """What the last run found, the crop having been that of ``region``."""
         values = self._model.output(5 * _POINTS).reshape(_POINTS, 5).astype(np.float64)
         crop_xy = values[:, :2]
-        near = window_index(crop_xy[_ROWS], _CELLS, SIZE_PX / _CELLS, _ROWS)
-        logits = self._model.output(_CELLS * _CELLS * _POINTS, near)
+        near = window_index(crop_xy[_ROWS], _CELLS, SIZE_PX / _CELLS, self._channels)
+        logits = self._model.output(self._heatmaps, near)
         crop_xy[_ROWS] = refine(crop_xy[_ROWS], logits, _CELLS, SIZE_PX / _CELLS)
         seen, there = 1 / (1 + np.exp(-values[:, 3:].T.clip(-60, 60)))
         # The model counts from the edge of the first pixel, the picture from its centre.

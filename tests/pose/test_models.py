@@ -61,7 +61,9 @@ def test_folding_and_pruning_change_no_bit_of_the_outputs(name: str, shipped: Pa
         for model in (as_shipped, ours):
             model.run(picture[np.newaxis], 1 / 255)
         for output in recipe.outputs:
-            np.testing.assert_array_equal(ours.output(output), as_shipped.output(output))
+            want = as_shipped.output(output)
+            channels = recipe.channels.get(output)
+            np.testing.assert_array_equal(ours.output(output), want if channels is None else want[..., channels])
 
 
 @pytest.mark.parametrize("name", LANDMARKS)
