@@ -49,6 +49,8 @@ def suite() -> tuple[Condition, ...]:
         for height_m in (0.95, 1.2, 1.4):
             at = replace(base, name=f"{base.name} {height_m:g}m", height_m=height_m)
             pitch_deg = -6.0 if height_m < 1.0 else -10.0 if height_m < 1.3 else -13.0
+            if height_m > 1.0:  # pitched as at hip height, so that the feet leave the picture around off
+                out.append(replace(at, name=at.name + " p-6"))
             at = replace(at, pitch_deg=pitch_deg)
             out += [at, replace(at, name=at.name + " pelvis", pelvis_sd_deg=1.5)]
         out.append(replace(base, name=f"{base.name} 0.95m untold", undeclared=DECLARABLE))
