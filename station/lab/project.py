@@ -26,7 +26,8 @@ class Condition:
 
     ``drop_frames``: share of frames missing; ``lose``: share of keypoints missing; ``pelvis_sd_deg``: the estimator's
     noise, ``None`` = no pelvis block; ``hip_gain`` scales the slope of the hip keypoints only; ``noise_corr_s``:
-    correlation time of the keypoint noise; ``undeclared``: mount keys the kernel is not told; ``phase``: first sample,
+    correlation time of the keypoint noise; ``undeclared``: mount keys the kernel is not told;
+    ``keep_outside``: points outside the picture are guessed, not lost; ``phase``: first sample,
     in frames after the start; ``seconds``: part of the trial; ``slack`` multiplies the bounds of a report.
     """
 
@@ -46,6 +47,7 @@ class Condition:
     hip_gain: float = 1.0
     noise_corr_s: float = 0.0
     jitter_ms: float = 0.0
+    keep_outside: bool = False
     phase: float | None = None
     seconds: tuple[float, float] | None = None
     slack: float = 1.0
@@ -97,7 +99,9 @@ def observe(trial: Trial, c: Condition, seed: int = 0) -> Iterator[Observation]:
     xy_px += _noise(rng, (len(at_s), 2 * len(names)), c.noise_px, 1 / c.fps, c.noise_corr_s).reshape(xy_px.shape)
     score = np.clip(rng.normal(0.9, 0.03, xy_px.shape[:2]), 0.0, 1.0)
     lost = rng.uniform(size=xy_px.shape[:2]) < c.lose
-    lost |= (~(xy_px >= 0) | ~(xy_px < c.size_px)).any(-1)  # NaN: nobody there
+    lost |= np.isnan(xy_px).any(-1)  # nobody there
+    if not c.keep_outside:
+        lost |= (~(xy_px >= 0) | ~(xy_px < c.size_px)).any(-1)
     dropped = rng.uniform(size=len(at_s)) < c.drop_frames
     stamp_s = at_s + np.clip(rng.normal(0, c.jitter_ms / 1e3, len(at_s)), -0.45 / c.fps, 0.45 / c.fps)
     rows = [KEYPOINT_INDEX[k] for k in names]

@@ -51,6 +51,7 @@ def suite() -> tuple[Condition, ...]:
             pitch_deg = -6.0 if height_m < 1.0 else -10.0 if height_m < 1.3 else -13.0
             if height_m > 1.0:  # pitched as at hip height, so that the feet leave the picture around off
                 out.append(replace(at, name=at.name + " p-6"))
+                out.append(replace(at, name=at.name + " p-6 kept", keep_outside=True))
             at = replace(at, pitch_deg=pitch_deg)
             out += [at, replace(at, name=at.name + " pelvis", pelvis_sd_deg=1.5)]
         out.append(replace(base, name=f"{base.name} 0.95m untold", undeclared=DECLARABLE))
@@ -312,6 +313,7 @@ def _options() -> argparse.ArgumentParser:
     p.add_argument("--pitch", type=float, default=-6.0, metavar="DEG")
     p.add_argument("--roll", type=float, default=0.0, metavar="DEG")
     p.add_argument("--undeclared", nargs="*", default=[], choices=DECLARABLE)
+    p.add_argument("--keep-outside", action="store_true", help="points outside the picture are guessed, not lost")
     p.add_argument("--slack", type=float, default=1.0, help="factor on the bounds")
     p.add_argument("--seeds", type=int, default=1)
     p.add_argument("--jobs", type=int, default=1)
@@ -340,6 +342,7 @@ def _chosen(o: argparse.Namespace) -> tuple[Condition, ...]:
             pitch_deg=o.pitch,
             roll_deg=o.roll,
             undeclared=tuple(o.undeclared),
+            keep_outside=o.keep_outside,
             slack=o.slack,
         ),
     )

@@ -151,6 +151,10 @@ def _tool_frames(tool: ModuleType, path: Path, options: list[str]) -> Iterator[d
             Condition(noise_corr_s=0.1, hip_gain=1.3, jitter_ms=2.0, seconds=(2.0, 6.0), phase=0.25),
             "--noise-corr 0.1 --hip-gain 1.3 --jitter-ms 2 --seconds 2 6 --phase 0.25 --pitch -6",
         ),
+        (
+            Condition(height_m=1.4, distance_m=2.0, keep_outside=True),
+            "--height 1.4 --distance 2 --keep-outside --pitch -6",
+        ),
     ],
 )
 def test_projection_equals_the_tool(
