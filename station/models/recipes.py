@@ -30,8 +30,8 @@ class Shipped:
 class Recipe:
     """How one model is made: folded, pruned to ``outputs`` and to some ``channels`` of them, then mixed int8.
 
-    ``ranges`` is the file of its activation ranges; without one the model stays float32. ``sha256`` is that of the result,
-    the same on every machine and for every package the file came from.
+    ``ranges`` is the file of its activation ranges; without one the model stays float32. ``sha256`` is that of the
+    result, the same on every machine and for every package the file came from.
     """
 
     name: str
