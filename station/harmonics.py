@@ -58,7 +58,8 @@ class Fit:
 
 class HarmonicPool:
     """The last ``window`` strides of ``len(amplitude)`` channels; ``amplitude`` is the size (units of the channel) that its
-    curve may well have: the prior sd of harmonic k is ``amplitude / k**decay``."""
+    curve may well have: the prior sd of harmonic k is ``amplitude / k**decay``.
+    """
 
     def __init__(self, amplitude: Floats, harmonics: int, window: int, decay: float = 1.5) -> None:
         self.harmonics = harmonics
@@ -73,13 +74,14 @@ class HarmonicPool:
         self._rhs = np.zeros((window, self._channels, size))
         self._square = np.zeros((window, self._channels))
         self._count = np.zeros((window, self._channels))
-        self._sigma = amplitude / 20.0  # a guess until residuals speak
+        self._guess = amplitude / 20.0  # of sigma, until residuals speak
         self.reset()
 
     def reset(self) -> None:
         """Forget every stride."""
         self._next = 0
         self.strides = 0
+        self._sigma = self._guess
         for store in (self._gram, self._rhs, self._square, self._count):
             store[:] = 0.0
         self._total = np.zeros_like(self._gram[0])

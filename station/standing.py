@@ -24,7 +24,7 @@ class StandingLevel:
     def clear(self) -> None:
         """Start watching anew."""
         self.since_s = np.inf
-        self._next_s = 0.0
+        self._next_s = -np.inf
         self._taken = False
 
     def feed(self, t_s: float, stepped: bool) -> tuple[float, float] | None:

@@ -12,7 +12,8 @@ from station.lab.truth import save_trial
 from station.session import Session
 from tests.kernel.runners import PLAIN, trial
 
-#: Bound on |bias of value| at 60 fps and 1 px, in the median and in the worst runner.
+#: Bound on |bias of value| at 60 fps and 1 px, in the median and in the worst runner; the pelvis as an estimator of 1.5°
+#: sees it. Of the hips alone see the test at hip height: elsewhere they hold rotation that nobody measured.
 BOUNDS = {
     "cadence_spm": (0.2, 0.3),
     "pelvic_drop_peak_left_deg": (0.3, 0.7),
@@ -42,27 +43,33 @@ def trials(tmp_path_factory):
     return paths
 
 
+SEEDS = (0, 1)  # draws of the pixel noise: their mean is the bias, what is left of one draw is not
+
+
 def _cases(trials, condition):
     return score(trials, (condition,), kernel=Session).cases
 
 
 CONDITIONS = {
-    "60 fps, 1 px": (PLAIN, 1.0),
+    "60 fps, 1 px": (PLAIN, 1.2),
     "24 fps": (replace(PLAIN, fps=24.0), 1.6),
     "30 fps, 2 px, 2 % of frames lost": (replace(PLAIN, fps=30.0, noise_px=2.0, drop_frames=0.02), 1.6),
     "50 fps, stamps 2 ms off": (replace(PLAIN, fps=50.0, jitter_ms=2.0), 1.6),
-    "120 fps": (replace(PLAIN, fps=120.0), 1.0),
+    "120 fps": (replace(PLAIN, fps=120.0), 1.2),
     "60 fps, noise that lasts 50 ms": (replace(PLAIN, noise_corr_s=0.05), 2.0),
-    "60 fps, 5 % of keypoints lost": (replace(PLAIN, lose=0.05), 1.3),
+    "60 fps, 5 % of keypoints lost": (replace(PLAIN, lose=0.05), 1.6),
 }
 
 
 @pytest.mark.parametrize("name", CONDITIONS)
 def test_errors_stay_within_their_bounds(trials, name):
     condition, slack = CONDITIONS[name]
-    cases = _cases(trials, condition)
+    cases = score(trials, (replace(condition, pelvis_sd_deg=1.5),), seeds=SEEDS, kernel=Session).cases
     for metric, (median, worst) in BOUNDS.items():
-        bias = [abs(float(np.nanmean(case.error[metric]))) for case in cases]
+        found: dict[str, list[float]] = {}
+        for case in cases:
+            found.setdefault(str(case.trial), []).append(float(np.nanmean(case.error[metric])))
+        bias = [abs(float(np.mean(draws))) for draws in found.values()]
         assert np.median(bias) <= median * slack, (metric, bias)
         assert max(bias) <= worst * slack, (metric, bias)
 
@@ -91,3 +98,21 @@ def test_a_block_of_rotation_and_tilt_gives_their_ranges(trials):
     for case in _cases(trials, replace(PLAIN, pelvis_sd_deg=1.5)):
         for metric in ("rotation_range_deg", "tilt_range_deg"):
             assert abs(float(np.nanmean(case.error[metric]))) <= 1.2, (case.trial, metric)
+
+
+def test_hips_alone_hold_for_a_camera_at_hip_height(trials):
+    for path in trials:
+        with np.load(path) as z:
+            height = float((z["LHJC"][:, 1].mean() + z["RHJC"][:, 1].mean()) / 2)
+        (case,) = score([path], (replace(PLAIN, height_m=height),), kernel=Session).cases
+        for metric in ("pelvic_drop_peak_left_deg", "pelvic_drop_peak_right_deg", "obliquity_range_deg"):
+            bias = abs(float(np.nanmean(case.error[metric])))
+            assert bias <= 0.7, (case.trial, metric, bias)
+
+
+def test_intervals_of_the_hips_widen_with_the_camera_away_from_hip_height(trials):
+    low, high = (_cases(trials, replace(PLAIN, height_m=h, pitch_deg=p)) for h, p in ((0.95, -6.0), (1.4, -14.0)))
+    for a, b in zip(low, high, strict=True):
+        for metric in ("pelvic_drop_peak_left_deg", "obliquity_range_deg"):
+            assert np.nanmean(b.ci95[metric]) > 1.5 * np.nanmean(a.ci95[metric])
+            assert np.mean(np.abs(b.error[metric]) <= b.ci95[metric]) >= 0.9
