@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from station.lab.score import Case, Report
+from station.lab.judge import Case, Report
 
 _VERDICT = {True: "ok", False: "MISS", None: "-"}
 
