@@ -37,14 +37,25 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
     except HiplineError as error:
         print(f"station: {error}", file=sys.stderr)
+        _let_go_of_output()
         return error.exit_code
     except BrokenPipeError:
         # whoever read our output has gone: nothing to say, and nothing to say it to
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _let_go_of_output()
         return 1
     except KeyboardInterrupt:
         return 130
     return code
+
+
+def _let_go_of_output() -> None:
+    """Drop what standard output still holds and cannot take, else Python complains at exit and changes the code."""
+    if sys.stdout is None:  # closed by whoever started us
+        return
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def parser() -> argparse.ArgumentParser:
