@@ -48,6 +48,7 @@ function write(nowMs) {
     layGauges(bands);
     setBand(bands[LEFT]?.[0] ?? 6);
   }
+  model.nowMs = nowMs;
   const screen = model.screen();
   const stale = model.stale(nowMs);
   const message = model.message(nowMs);
@@ -132,7 +133,8 @@ function frame(nowMs) {
     const shows = model.running() || ["baseline", "low_confidence", "idle"].includes(model.screen());
     const pose = shows && !model.stale(nowMs) ? motion.at(nowMs / 1000) : null;
     const tipped = model.running() || model.screen() === "baseline" ? pose : null;
-    flag(body, "unknown", model.running() && !Number.isFinite(tipped?.obliquity_deg));
+    const hidden = Boolean(model.latest.state?.prompt); // cloth, not pelvis: what is drawn is a guess
+    flag(body, "unknown", model.running() && (hidden || !Number.isFinite(tipped?.obliquity_deg)));
     drawBucket(tipped);
     drawSkeleton(pose);
   }

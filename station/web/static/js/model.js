@@ -3,6 +3,7 @@ const RUN = new Set(["warming_up", "running"]);
 const STALE_MS = 1500;
 const CUE_HOLD_S = 30; // the coach clears it; this is for a clear that never came
 const PRAISE_HOLD_S = 4;
+const KEEP_MS = 4000; // a rejected stride or two do not blank what the strides before them said
 export const HISTORY = 64;
 
 export class Model {
@@ -16,6 +17,8 @@ export class Model {
     this.beatSpm = 0;
     this.history = [];
     this.strides = 0;
+    this.ok = null;
+    this.nowMs = 0;
   }
 
   snapshot(items, nowMs) {
@@ -38,21 +41,26 @@ export class Model {
       this.cueUntilMs = nowMs + (hold - ageS) * 1000;
       if (data?.action === "raise") this.beatSpm = this.#pace(data);
     }
-    if (name === "stride") this.#stride(data);
+    if (name === "stride") this.#stride(data, nowMs - ageS * 1000);
   }
 
   #newRunner() {
     this.history = [];
     this.strides = 0;
     this.cueUntilMs = 0;
+    this.ok = null;
     delete this.latest.stride;
     delete this.latest.cue;
   }
 
-  #stride(data) {
-    if (!data) return;
+  #stride(data, atMs) {
+    if (!data) {
+      this.ok = null;
+      return;
+    }
     if (Number.isInteger(data.seq)) this.strides = data.seq + 1;
     if (data.status !== "ok") return;
+    this.ok = { data, atMs };
     const of = (side) => data.metrics?.[`pelvic_drop_peak_${side}_deg`]?.stride ?? null;
     this.history.push({ left: of("left"), right: of("right") });
     if (this.history.length > HISTORY) this.history.shift();
@@ -97,8 +105,9 @@ export class Model {
         ? { value: entry.median, ci95: entry.ci95, stride: null, zone: summary.zones?.[name] ?? "" }
         : { reason: "too few strides" };
     }
-    const stride = this.latest.stride;
+    let stride = this.latest.stride;
     if (!stride) return { reason: "waiting" };
+    if (stride.status !== "ok" && this.ok && this.nowMs - this.ok.atMs < KEEP_MS) stride = this.ok.data;
     const entry = stride.metrics?.[name];
     if (Number.isFinite(entry?.value)) {
       return { value: entry.value, ci95: entry.ci95, stride: entry.stride, zone: stride.zones?.[name] ?? "" };
