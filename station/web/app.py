@@ -14,6 +14,7 @@ from station.web.report_routes import add_report
 from station.web.rooms import Rooms, app_version, theme
 from station.web.settings import WebSettings
 from station.web.setup_routes import add_setup
+from station.web.texts import languages
 
 #: Commands a page may send and the fields it may send with them.
 _PAGE_COMMANDS = {"start": ("profile",), "stop": (), "baseline": ()}
@@ -80,6 +81,7 @@ def _page(app: Flask, rooms: Rooms) -> None:
             station=rooms.settings.station,
             version=app_version(),
             trusted=rooms.trusted(),
+            languages=languages(),
             heartbeat_s=rooms.settings.heartbeat_s,
         )
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 #: trusted viewers only.
 EVENTS = ("link", "status", "state", "bands", "health", "stride", "cue", "live", "summary", "report")
 TRUSTED_ONLY = frozenset({"report"})
+_RESERVED = 2
 _NOT_REPLAYED_WHEN_IDLE = ("stride", "cue", "live")
 
 
@@ -112,9 +113,13 @@ class Hub:
         return b"{" + b",".join(parts) + b"}"
 
     def open(self, trusted: bool) -> Viewer:
-        """Register a viewer; :class:`TooManyStreamsError` when the cap is reached."""
+        """Register a viewer; :class:`TooManyStreamsError` when the cap is reached.
+
+        Two places are kept for trusted viewers: strangers must not be able to blank the screen at the treadmill.
+        """
+        cap = self._max_streams if trusted else max(1, self._max_streams - _RESERVED)
         with self._lock:
-            if len(self._viewers) >= self._max_streams:
+            if len(self._viewers) >= cap:
                 self.refused += 1
                 raise TooManyStreamsError
             viewer = Viewer(trusted)

@@ -76,8 +76,8 @@ def test_a_visitor_who_hung_up_ends_the_stream_and_frees_the_place() -> None:
 
 def test_the_cap_refuses_and_counts() -> None:
     hub = Hub(max_streams=2)
-    first = hub.open(trusted=False)
-    hub.open(trusted=False)
+    first = hub.open(trusted=True)
+    hub.open(trusted=True)
     with pytest.raises(TooManyStreamsError):
         hub.open(trusted=True)
     assert hub.refused == 1
@@ -85,6 +85,18 @@ def test_the_cap_refuses_and_counts() -> None:
     hub.close(first)
     hub.open(trusted=True)
     assert hub.streams == 2
+
+
+def test_strangers_leave_two_places_to_the_treadmill() -> None:
+    hub = Hub(max_streams=16)
+    for _ in range(14):
+        hub.open(trusted=False)
+    with pytest.raises(TooManyStreamsError):
+        hub.open(trusted=False)
+    hub.open(trusted=True)
+    hub.open(trusted=True)
+    with pytest.raises(TooManyStreamsError):
+        hub.open(trusted=True)
 
 
 def test_the_report_goes_to_trusted_viewers_only() -> None:

@@ -192,9 +192,9 @@ addEventListener("keydown", (event) => {
 
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", retheme);
 addEventListener("resize", () => (dirty = true));
+boot = await (await fetch("/boot.json")).json();
 const wanted = new URLSearchParams(location.search).get("lang") ?? navigator.language.slice(0, 2);
-const [bootAnswer] = await Promise.all([fetch("/boot.json"), loadStrings(wanted)]);
-boot = await bootAnswer.json();
+await loadStrings(boot.languages.includes(wanted) ? wanted : "en");
 retheme();
 requestAnimationFrame(frame);
 setInterval(tick, 1000);

@@ -2,15 +2,9 @@
 let table = {};
 
 export async function loadStrings(language) {
-  const name = /^[a-z]{2}$/.test(language ?? "") ? language : "en";
-  for (const file of name === "en" ? ["en"] : [name, "en"]) {
-    const answer = await fetch(`/static/strings/${file}.json`);
-    if (answer.ok) {
-      table = await answer.json();
-      document.documentElement.lang = file;
-      break;
-    }
-  }
+  const answer = await fetch(`/static/strings/${language}.json`);
+  table = await answer.json();
+  document.documentElement.lang = language;
   for (const element of document.querySelectorAll("[data-i18n]")) element.textContent = t(element.dataset.i18n);
 }
 
