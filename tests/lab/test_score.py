@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from station.lab import score, scorecard
+from station.lab.analytic import RunnerSpec, run
 from station.lab.floor import Perfect
 from station.lab.project import Condition, observe, pinhole, view_of
 from station.lab.truth import Trial, Truth, load_trial, save_trial, strides_of
@@ -200,3 +201,25 @@ def test_the_floor_is_exact_without_noise_and_grows_with_it() -> None:
     assert worst(0.0, 0.0) < 0.02
     assert worst(0.0, None) < 0.1
     assert 0.05 < worst(3.0, None) < 2.0
+
+
+def test_the_command_scores_the_station_kernel(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("matplotlib")
+    save_trial(run(RunnerSpec(), 12.0, 1), tmp_path / "runner.npz")
+    out, pictures = tmp_path / "out.json", tmp_path / "pictures"
+    options = [str(tmp_path / "runner.npz"), "--height", "1.0", "--json", str(out), "--plot-dir", str(pictures)]
+    assert score.main(options) in (0, 1)
+    assert "peak drop deg" in capsys.readouterr().out
+    case = json.loads(out.read_text())["cases"][0]
+    assert case["strides"]["ok"] > 8
+    assert abs(case["metrics"]["cadence_spm"]["bias"]) < 1.0
+    assert len(list(pictures.glob("*.png"))) == 1
+
+
+def test_only_filters_the_suite_and_workers_agree(tmp_path: Path) -> None:
+    path = tmp_path / "runner.npz"
+    save_trial(run(RunnerSpec(), 8.0, 2), path)
+    some = [c for c in score.suite() if c.fps == 30.0 and c.height_m == 0.95 and not c.undeclared]
+    assert len(some) == 2
+    alone, together = score.score([path], some), score.score([path], some, jobs=2)
+    assert [c.error for c in alone.cases] == [c.error for c in together.cases]
