@@ -40,6 +40,12 @@ STEEP_VIEW_S = 0.019
 FIRST_SHARE = 0.75
 #: Share of the half-sine delay from contact to body weight that pelves show.
 PELVIS_DELAY_SHARE = 0.75
+#: Toe-off comes this much later still than the half-sine says (three runners, formula runners: 3 to 10 ms, one 18) [s].
+FORCE_GONE_AFTER_S = 0.008
+#: Sd of an event that the pelvis alone told [s].
+LONE_PELVIS_SD_S = 0.015
+#: Up to the first disagreement the foot is believed, from the second on the pelvis [s].
+CONTRADICTION_S = (0.030, 0.060)
 #: The heel, freed of the belt's motion, rises fastest this long before toe-off [s].
 HEEL_RISE_BEFORE_OFF_S = 0.005
 #: Around toe-off the heel along the belt loses this share of belt speed a second.
@@ -50,7 +56,7 @@ HEEL_LEAVES_BELT_PER_S = 7.4
 class FootEvents:
     """Phases of contact and off (cycles after the anchor at which the left foot comes down).
 
-    ``doubt_s``: half the disagreement of the two signs of contact.
+    ``doubt_s``: sd that a contradiction between foot and pelvis adds.
     """
 
     contact: float
@@ -116,12 +122,48 @@ def locate(fit: Fit, side: Side, period_s: float, speeds: Floats, steepness: flo
     by_foot = fall - (MIX_AFTER_CONTACT_S + steep_s + (0.0 if toe else WITHOUT_TOE_S)) / period_s
     if not np.isfinite(fit.coef[PELVIS, 0]):
         return FootEvents(by_foot, off, 0.01)
-    pelvis_fall = peak(-speeds[:, PELVIS], by_foot - 0.02, by_foot + 0.17)
-    duty = min(max(off - by_foot, 0.15), 0.5)
-    force = duty / math.pi * math.asin(min(4 * duty / math.pi, 1.0))
-    by_pelvis = pelvis_fall - PELVIS_DELAY_SHARE * force - (MIX_AFTER_CONTACT_S + steep_s) / period_s
-    gap = max(-0.06, min(0.06, by_pelvis - by_foot))
-    return FootEvents(by_foot + (1 - FOOT_SHARE) * gap, off, abs(gap) / 2 * period_s)
+    pelvis = speeds[:, PELVIS]
+    lone_contact, lone_off = _pelvis_events(pelvis, base, period_s, steep_s)
+    off, doubt_off = _settle(off, lone_off, period_s)
+    sure_foot, doubt = _settle(by_foot, lone_contact, period_s)
+    pelvis_fall = peak(-pelvis, by_foot - 0.02, by_foot + 0.17)
+    by_pelvis = pelvis_fall - (MIX_AFTER_CONTACT_S + steep_s) / period_s - PELVIS_DELAY_SHARE * _force(off - sure_foot)
+    gap = max(-0.06, min(0.06, by_pelvis - sure_foot))
+    return FootEvents(sure_foot + (1 - FOOT_SHARE) * gap, off, max(doubt, doubt_off))
+
+
+def _force(duty: float) -> float:
+    """Half-sine of force: time from contact until it has grown to body weight, as a share of the cycle."""
+    duty = min(max(duty, 0.15), 0.5)
+    return duty / math.pi * math.asin(min(4 * duty / math.pi, 1.0))
+
+
+def _settle(by_foot: float, by_pelvis: float, period_s: float) -> tuple[float, float]:
+    """A foot that contradicts the pelvis is a foot that was not seen: then the pelvis decides.
+
+    Returns the phase, and the sd [s] that the contradiction adds.
+    """
+    gap_s = abs(by_pelvis - by_foot) * period_s
+    low, high = CONTRADICTION_S
+    weight = min(max((gap_s - low) / (high - low), 0.0), 1.0)
+    return by_foot + weight * (by_pelvis - by_foot), weight * LONE_PELVIS_SD_S
+
+
+def _pelvis_events(pelvis: Floats, base: float, period_s: float, steep_s: float) -> tuple[float, float]:
+    """Contact and off of a stance from the pelvis alone.
+
+    It falls fastest when the force under the foot has grown to body weight and rises fastest when it has sunk to it again.
+    A half-sine of that impulse tells how long before and after the foot met and left the belt; the time of contact that it
+    needs is the one it yields.
+    """
+    fall = peak(-pelvis, base - 0.06, base + 0.16)
+    rise = peak(pelvis, fall + 0.12, fall + 0.42)
+    contact, off = fall, rise
+    for _ in range(4):
+        force = _force(off - contact)
+        contact = fall - PELVIS_DELAY_SHARE * force - (MIX_AFTER_CONTACT_S + steep_s) / period_s
+        off = rise + force + FORCE_GONE_AFTER_S / period_s
+    return contact, off
 
 
 def _sinking(sole: Floats, fall: float) -> float:
