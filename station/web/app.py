@@ -82,6 +82,7 @@ def _page(app: Flask, rooms: Rooms) -> None:
             version=app_version(),
             trusted=rooms.trusted(),
             languages=languages(),
+            tap_to_start=rooms.settings.tap_to_start,
             heartbeat_s=rooms.settings.heartbeat_s,
         )
 

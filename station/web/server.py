@@ -113,6 +113,7 @@ def settings_from(config: Config) -> WebSettings:
         pin=_secret(config, "web.pin_file", config.web.pin_file),
         public_url=config.web.public_url,
         profile=config.session.profile,
+        tap_to_start=config.session.start == "tap",
     )
 
 

@@ -24,7 +24,8 @@ class WebSettings:
 
     ``root`` is the topic root of this station without the trailing slash. ``pin`` opens the setup page and the commands
     to viewers other than this machine; ``None`` = this machine only. ``public_url`` goes into the QR code; ``None`` =
-    derived. ``database`` ``None`` keeps sessions in memory. ``profile`` is whose zones hold when a start names none.
+    derived. ``database`` ``None`` keeps sessions in memory. ``profile`` is whose zones hold when a start names none;
+    ``tap_to_start``: a session begins by command only, and the idle screen says so.
     """
 
     host: str = "127.0.0.1"
@@ -45,3 +46,4 @@ class WebSettings:
     token_hours: float = 24.0
     requests_per_s: float = 20.0
     profile: str | None = None
+    tap_to_start: bool = False

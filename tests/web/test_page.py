@@ -6,7 +6,8 @@ import json
 import math
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from station.web.server import WebServer
+from station.web.settings import WebSettings
 from tests.web import runner
 from tests.web.runner import Publisher
 from tests.web.stand import Broker, ask, until
@@ -269,6 +271,15 @@ def test_every_state_has_its_screen(running: Page, beating: Publisher, name: str
     expect(running.locator("#drop-left")).to_be_hidden()
     expect(running.locator("#pain")).to_be_visible()
     expect(running.locator("#start")).to_be_visible(visible=name == "idle")
+
+
+def test_the_idle_screen_says_how_a_session_begins(
+    page: Page, settings: WebSettings, serve: Callable[[WebSettings], WebServer], engine: Publisher
+) -> None:
+    web = serve(replace(settings, tap_to_start=True))
+    engine.say("state", runner.state("idle", None))
+    page.goto(web.url)
+    expect(page.locator("#message .head")).to_have_text("Step on, press Start")
 
 
 def test_a_hidden_waist_is_named_on_the_confidence_screen(running: Page, beating: Publisher) -> None:

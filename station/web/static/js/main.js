@@ -60,7 +60,7 @@ function write(nowMs) {
   set($("chip"), "mood", stale ? "bad" : MOODS[screen] ?? "wait");
   say($("chip").lastElementChild, words("chip", chip));
   const prompt = screen === "low_confidence" ? model.latest.state?.prompt : null;
-  say($("message").querySelector(".head"), prompt ? words("prompt", prompt) : find("head", screen) ?? "");
+  say($("message").querySelector(".head"), prompt ? words("prompt", prompt) : find("head", screen === "idle" && boot.tap_to_start ? "idle_tap" : screen) ?? "");
   say($("message").querySelector(".text"), screen === "summary" ? ran(model.latest.summary) : find("text", prompt ?? screen) ?? "");
   $("start").hidden = !(screen === "idle" && boot.trusted);
   $("pain").hidden = false;
