@@ -158,6 +158,18 @@ def test_a_person_walking_past_behind_does_not_take_over(estimator: PoseEstimato
         assert abs(hip_centre(pose)[0] - 640) < 60
 
 
+def test_somebody_between_camera_and_runner_takes_over_for_no_longer_than_they_hide_the_runner(
+    estimator: PoseEstimator, clip: list[Pixels]
+) -> None:
+    lost = 0
+    for i, x in enumerate(np.concatenate([[-400.0] * 5, np.arange(-300.0, 1600.0, 30.0), [2000.0] * 5])):
+        pose = estimator.estimate(bgr(scene((clip[i % 60], 640, 0.95), (clip[(i + 30) % 60], x, 1.0)), i))
+        lost += not (pose.someone and abs(hip_centre(pose)[0] - 640) < 60)
+    assert pose.someone
+    assert abs(hip_centre(pose)[0] - 640) < 20
+    assert lost <= 420 / 30 + 6  # the cut-out is 420 px wide
+
+
 @pytest.mark.parametrize(("x", "size"), [(110.0, 0.7), (1090.0, 0.95)], ids=["bystander", "next treadmill"])
 def test_when_the_runner_leaves_nobody_off_the_belt_is_followed(
     estimator: PoseEstimator, clip: list[Pixels], x: float, size: float
