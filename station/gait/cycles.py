@@ -44,7 +44,7 @@ REAR_VIEW_TRAVEL = 0.45
 class Cycle:
     """One cycle between anchors and what was found out about it; the stride runs from ``start_s`` to ``end_s``.
 
-    ``keep``: strides before this one that still count, where the speed changed. ``fall``: greatest downward acceleration of the pelvis [m/s²]. ``lift``: height of the left foot above the right one over the stride, 100 points of the pooled curve [m].
+    ``doubt_s``: sd added to its events where feet and pelvis contradict each other. ``keep``: strides before this one that still count, where the speed changed. ``fall``: greatest downward acceleration of the pelvis [m/s²]. ``lift``: height of the left foot above the right one over the stride, 100 points of the pooled curve [m].
     """
 
     start_anchor_s: float
@@ -59,6 +59,7 @@ class Cycle:
     keep: int | None = None
     lift: Floats | None = None
     fall: float = np.nan
+    doubt_s: float = 0.0
 
     @property
     def period_s(self) -> float:
@@ -208,6 +209,7 @@ class CycleReader:
 
     def _time_events(self, cycle: Cycle) -> Iterator[None]:
         left, right = self.footing["left"], self.footing["right"]
+        cycle.doubt_s = max(left.doubt_s, right.doubt_s)
         if abs(left.contact - self._contact_phase) * cycle.period_s > CONTACT_MOVED_S:
             self._last_contact = None  # the model has learnt better where contact lies: time both ends by it
         self._contact_phase = left.contact

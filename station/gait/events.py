@@ -45,7 +45,7 @@ FORCE_GONE_AFTER_S = 0.008
 #: Sd of an event that the pelvis alone told [s].
 LONE_PELVIS_SD_S = 0.015
 #: Up to the first disagreement the foot is believed, from the second on the pelvis [s].
-CONTRADICTION_S = (0.030, 0.060)
+OFF_CONTRADICTION_S, CONTACT_CONTRADICTION_S = (0.030, 0.060), (0.055, 0.090)
 #: The heel, freed of the belt's motion, rises fastest this long before toe-off [s].
 HEEL_RISE_BEFORE_OFF_S = 0.005
 #: Around toe-off the heel along the belt loses this share of belt speed a second.
@@ -124,8 +124,8 @@ def locate(fit: Fit, side: Side, period_s: float, speeds: Floats, steepness: flo
         return FootEvents(by_foot, off, 0.01)
     pelvis = speeds[:, PELVIS]
     lone_contact, lone_off = _pelvis_events(pelvis, base, period_s, steep_s)
-    off, doubt_off = _settle(off, lone_off, period_s)
-    sure_foot, doubt = _settle(by_foot, lone_contact, period_s)
+    off, doubt_off = _settle(off, lone_off, period_s, OFF_CONTRADICTION_S)
+    sure_foot, doubt = _settle(by_foot, lone_contact, period_s, CONTACT_CONTRADICTION_S)
     pelvis_fall = peak(-pelvis, by_foot - 0.02, by_foot + 0.17)
     by_pelvis = pelvis_fall - (MIX_AFTER_CONTACT_S + steep_s) / period_s - PELVIS_DELAY_SHARE * _force(off - sure_foot)
     gap = max(-0.06, min(0.06, by_pelvis - sure_foot))
@@ -138,13 +138,15 @@ def _force(duty: float) -> float:
     return duty / math.pi * math.asin(min(4 * duty / math.pi, 1.0))
 
 
-def _settle(by_foot: float, by_pelvis: float, period_s: float) -> tuple[float, float]:
+def _settle(
+    by_foot: float, by_pelvis: float, period_s: float, contradiction_s: tuple[float, float]
+) -> tuple[float, float]:
     """A foot that contradicts the pelvis is a foot that was not seen: then the pelvis decides.
 
     Returns the phase, and the sd [s] that the contradiction adds.
     """
     gap_s = abs(by_pelvis - by_foot) * period_s
-    low, high = CONTRADICTION_S
+    low, high = contradiction_s
     weight = min(max((gap_s - low) / (high - low), 0.0), 1.0)
     return by_foot + weight * (by_pelvis - by_foot), weight * LONE_PELVIS_SD_S
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -367,14 +368,15 @@ def _contact_slope(name: str, fit: Fit, strides: Sequence[Timing]) -> float:
 def _timed_sd(name: str, strides: Sequence[Timing], spread: Mapping[str, float]) -> float | None:
     """Sd of the metrics that are times, in their units; ``None`` for the others."""
     stride = float(np.mean([s.stride for s in strides]))
-    both = float(np.hypot(CONTACT_BIAS_S, OFF_BIAS_S))
+    doubt = float(np.mean([s.doubt_s for s in strides]))
+    both = math.hypot(CONTACT_BIAS_S, OFF_BIAS_S, doubt)
     interval = float(np.hypot(spread["mean"] * 1.41, both))
     if name == "stride_time_s":
         return spread["span"] + 2e-4
     if name == "cadence_spm":
         return 120.0 / stride**2 * (spread["span"] + 2e-4)
     if name.startswith("step_time"):
-        return float(np.hypot(spread["mean"] * 1.41, 0.5 * CONTACT_BIAS_S))
+        return math.hypot(spread["mean"] * 1.41, 0.5 * CONTACT_BIAS_S, 0.5 * doubt)
     if name.startswith(("contact_time", "flight_time")):
         return 1e3 * interval
     if name == "duty_factor":

@@ -20,7 +20,7 @@ class Timing:
     """Seconds of one stride (or their mean over the pooled ones).
 
     ``cycle`` is the stride time between level feet, less exposed to the contact model than ``stride``; ``event_sd_s``
-    is the random error of one event as the pixels leave it.
+    is the random error of one event as the pixels leave it, ``doubt_s`` the sd that feet add which contradict the pelvis.
     """
 
     stride: float
@@ -32,6 +32,7 @@ class Timing:
     flight_left: float
     flight_right: float
     event_sd_s: float
+    doubt_s: float
 
 
 def stride_timing(cycle: Cycle) -> Timing:
@@ -49,6 +50,7 @@ def stride_timing(cycle: Cycle) -> Timing:
         flight_left=right - left_off,
         flight_right=end - right_off,
         event_sd_s=float(np.mean([event.sd_s for event in cycle.events.values()])),
+        doubt_s=cycle.doubt_s,
     )
 
 
