@@ -25,7 +25,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from station.errors import OutboxError
@@ -105,7 +105,7 @@ class Outbox:
         self._lost = Counter(dict.fromkeys(("queue_full", "rows_full", "too_old", "disk"), 0))
         self._refused = self._corrupt = self._waiting = self._rows = self._last_id = 0
         self._trouble: str | None = None
-        self._clean_before = True
+        self._acquainted, self._clean_before = False, True
         self._run_base_s, self._opened_at_s = 0.0, monotonic()
         self._retry_at_s = self._prune_at_s = self._marks_at_s = 0.0
         self._fresh = False
@@ -179,6 +179,13 @@ class Outbox:
     # --- the outbox's thread ------------------------------------------------------------------------------------------
 
     def _work(self) -> None:
+        try:
+            self._read_notes()
+        except BaseException:
+            self._trouble = "the outbox has crashed: see the log"
+            raise
+
+    def _read_notes(self) -> None:
         self._afterwards: list[Callable[[], None]] = []
         self._open()
         closing = False
@@ -269,10 +276,9 @@ class Outbox:
                 path.parent.mkdir(parents=True, exist_ok=True)
             self._store = Store(":memory:" if path is None else str(path))
             store = self._store
-            if self._last_id == 0:
-                self._last_id = store.last_id()
-                self._run_base_s, self._opened_at_s = store.meta("run_s", 0.0), self._monotonic()
-                self._clean_before = bool(store.meta("clean", 1.0))
+            self._last_id = max(self._last_id, store.last_id())
+            if not self._acquainted:
+                self._acquaint(store)
             self._rows = store.count()
             self._waiting = store.waiting() + len(self._unstored)
             self._fresh = self._waiting > 0
@@ -281,6 +287,13 @@ class Outbox:
             self._refuse(error)
             # Rows get numbers beyond any that the file can hold, so that they find their place when it opens later.
             self._last_id = max(self._last_id, int(self._wall() * 1000), 1 << 40)
+
+    def _acquaint(self, store: Store) -> None:
+        """Go on where the last process stopped, also when the file could not be opened at first."""
+        self._acquainted = True
+        self._run_base_s = store.meta("run_s", 0.0)
+        self._clean_before = bool(store.meta("clean", 1.0))
+        self._unstored = {i: replace(row, run_s=row.run_s + self._run_base_s) for i, row in self._unstored.items()}
 
     def _save(self, closing: bool, *, all_marks: bool = False) -> None:
         now = self._monotonic()

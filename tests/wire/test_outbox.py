@@ -376,7 +376,13 @@ def test_a_disk_that_comes_back_takes_what_was_in_memory(
     make: Callable[..., Outbox], monkeypatch: pytest.MonkeyPatch, file: Path
 ) -> None:
     monkeypatch.setattr("station.outbox.RETRY_S", 0.2)
-    put(make(), 1)
+    clock = Clock(0.0)
+    before = make(monotonic=clock)
+    put(before, 0, 1)
+    before.settle(rows(before)[0].id, accepted=True)
+    clock.now_s += 1000.0
+    rows(before)
+    clock.now_s += 1000.0
     make(None)
     good = file.rename(file.with_name("away"))
     file.mkdir()  # no database can be opened here
@@ -386,6 +392,11 @@ def test_a_disk_that_comes_back_takes_what_was_in_memory(
     file.rmdir()
     good.rename(file)
     eventually(lambda: outbox.stats().trouble is None)
+    found = rows(outbox)
+    assert [row.payload for row in found] == [b"1", b"2"]
+    # Its clock went on where the file's had stopped: the ages are right, and a rewind does not bring back old times.
+    assert [round(outbox.age_s(row), -2) for row in found] == [2000.0, 0.0]
+    outbox.rewind(500.0)
     assert payloads(outbox) == [b"1", b"2"]
     assert payloads(make()) == [b"1", b"2"]
 
