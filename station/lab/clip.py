@@ -36,7 +36,7 @@ MOST_BYTES = 4_000_000
 BELT_M = 2.7
 
 
-def bundled(seconds: float = 20.0) -> Take:
+def bundled(seconds: float = 10.0) -> Take:
     """The clip in the package: 168 steps a minute at 2.7 m/s, left drop larger than right."""
     strides = round(seconds * 168 / 120)
     speed = round(2.7 * seconds / BELT_M) * BELT_M / seconds  # the belt's pattern comes round with the clip
@@ -49,8 +49,8 @@ def main(arguments: list[str] | None = None) -> int:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m station.lab.clip", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("out", type=Path, help="the clip to write (.mp4); its truth goes beside it")
-    parser.add_argument("--seconds", type=float, default=20.0, help="length of the loop (default 20)")
-    parser.add_argument("--laps", type=int, default=1, help="show the loop so many times (default 1)")
+    parser.add_argument("--seconds", type=float, default=10.0, help="length of the loop (default 10)")
+    parser.add_argument("--laps", type=int, default=2, help="show the loop so many times (default 2)")
     parser.add_argument("--preview", action="store_true", help="one exposure a frame, for a quick look")
     options = parser.parse_args(arguments)
     if options.out.suffix != ".mp4" or not options.out.parent.is_dir():
@@ -93,7 +93,7 @@ def render(studio: Studio, frames: int) -> Path:
 
 def encode(studio: Studio, folder: Path, frames: int, out: Path) -> int:
     """Encode the cached frames as H.264 with the even quality that fits the allowed size; the file's size in bytes."""
-    crf = 24.0
+    crf = 19.0
     for _ in range(6):
         partial = out.with_suffix(".part.mp4")
         _encode_once(studio, folder, frames, partial, crf)
