@@ -111,6 +111,7 @@ class Plan:
         middle = self.centre_m(contact_s + 0.45 * stance)
         drift = self._curves["wander_x"](self.phase(contact_s))
         x = float(drift) + sign * style.step_width_m / 2 + rng.normal(0.0, 0.005)
+        # The ball of the foot lies some 13 cm ahead of the ankle, and it is the ankle that lands ``lead_share`` ahead.
         z = float(middle[2]) - 0.13 - style.lead_share * style.speed_mps * stance + rng.normal(0.0, 0.006)
         return Step(contact_s, contact_s + stance, x, z)
 
