@@ -1,8 +1,8 @@
 """From pixels to the directions and lengths of the world: pinhole camera, roll, pitch, lens distortion, belt plane.
 
-World: metres, X = runner's right, Y = up with the belt at 0, depth = horizontal distance in front of the camera. A *ray*
-is the pair (X / depth, Y / depth) of a pixel, measured from the camera: what a camera that stood perfectly level would
-see. Lengths follow from a ray by multiplying with a depth.
+World: metres, X = runner's right, Y = up with the belt at 0, depth = horizontal distance in front of the camera. A
+*ray* is the pair (X / depth, Y / depth) of a pixel, measured from the camera: what a camera that stood perfectly
+level would see. Lengths follow from a ray by multiplying with a depth.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ NOMINAL_HEIGHT_M = 0.95
 class RayCaster:
     """Turns raw pixels into rays, with roll, pitch and distortion of the mount taken out.
 
-    Without ``focal_px`` the nominal focal length is used: angles and ratios then hold to second order, metres do not, and
-    :attr:`metric` is false. Roll and pitch that are not known count as zero.
+    Without ``focal_px`` the nominal focal length is used: angles and ratios then hold to second order, metres do not,
+    and :attr:`metric` is false. Roll and pitch that are not known count as zero.
     """
 
     def __init__(self, view: View) -> None:
@@ -79,7 +79,6 @@ class RayCaster:
         return u, v
 
 
-
 def belt_depth_m(ray_up: Floats, camera_height_m: float, point_height_m: float) -> Floats:
     """Depth [m] at which a ray meets the plane ``point_height_m`` above the belt: where a planted foot is.
 
@@ -94,8 +93,8 @@ def belt_depth_m(ray_up: Floats, camera_height_m: float, point_height_m: float) 
 def height_false_obliquity_deg(rotation_deg: float, elevation: float) -> float:
     """False obliquity [deg] that axial rotation [deg] shows a camera looking down at the pelvis.
 
-    ``elevation`` is the vertical ray of the hip centre (negative = camera above the hips). The hip that comes forward moves
-    along the line of sight and so up in the picture. A level line of half width w at rotation ψ has ends at depth
-    D ∓ w·sin ψ and height e·D below the camera; its projected slope is e·tan ψ to first order in w/D.
+    ``elevation`` is the vertical ray of the hip centre (negative = camera above the hips). The hip that comes forward
+    moves along the line of sight and so up in the picture. A level line of half width w at rotation ψ has ends at
+    depth D ∓ w·sin ψ and height e·D below the camera; its projected slope is e·tan ψ to first order in w/D.
     """
     return math.degrees(math.atan(-elevation * math.tan(math.radians(rotation_deg))))

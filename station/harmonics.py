@@ -1,9 +1,10 @@
 """The phase-locked harmonic model: periodic curves over gait phase, pooled over the last strides, with covariance.
 
-Every channel y (an angle, a height, …) is modelled as ``c0 + Σ a_k cos 2πkθ + b_k sin 2πkθ`` over the phase θ of the gait
-cycle. A stride is added as its normal equations, so that pooling the last strides is a sum and forgetting one is a
-subtraction: constant work and memory whatever the length of the run. A weak prior, falling with the harmonic as smooth
-curves do, lets few frames speak in low harmonics and many in high ones; it biases nothing that the frames determine.
+Every channel y (an angle, a height, …) is modelled as ``c0 + Σ a_k cos 2πkθ + b_k sin 2πkθ`` over the phase θ of the
+gait cycle. A stride is added as its normal equations, so that pooling the last strides is a sum and forgetting one is
+a subtraction: constant work and memory whatever the length of the run. A weak prior, falling with the harmonic as
+smooth curves do, lets few frames speak in low harmonics and many in high ones; it biases nothing that the frames
+determine.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ TWO_PI = 2.0 * np.pi
 
 
 def basis(phase: Floats, harmonics: int) -> Floats:
-    """Regressors (n, 1 + 2·harmonics) of phases (n,) in cycles: 1, cos 2πθ, sin 2πθ, cos 4πθ, …"""
+    """Regressors (n, 1 + 2·harmonics) of phases (n,) in cycles: 1, cos 2πθ, sin 2πθ, cos 4πθ and so on."""
     angle = TWO_PI * phase[:, None] * np.arange(1, harmonics + 1)
     out = np.empty((len(phase), 1 + 2 * harmonics))
     out[:, 0] = 1.0
@@ -57,8 +58,10 @@ class Fit:
 
 
 class HarmonicPool:
-    """The last ``window`` strides of ``len(amplitude)`` channels; ``amplitude`` is the size (units of the channel) that its
-    curve may well have: the prior sd of harmonic k is ``amplitude / k**decay``.
+    """The last ``window`` strides of ``len(amplitude)`` channels.
+
+    ``amplitude`` (units of the channel) is the size that its curve may well have: the prior sd of harmonic k is
+    ``amplitude / k**decay``.
     """
 
     def __init__(self, amplitude: Floats, harmonics: int, window: int, decay: float = 1.5) -> None:
@@ -96,7 +99,7 @@ class HarmonicPool:
         self.strides = min(self.strides, newest)
 
     def add(self, regressors: Floats, values: Floats, weights: Floats) -> None:
-        """One stride: ``regressors`` (f, n), ``values`` (f, c) with NaN where missing, ``weights`` (f, c) (0 = ignored)."""
+        """One stride: ``regressors`` (f, n), ``values`` (f, c), NaN where missing, ``weights`` (f, c), 0 = ignored."""
         w = np.where(np.isfinite(values), weights, 0.0)
         y = np.where(np.isfinite(values), values, 0.0)
         wy = w * y

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from station.coach import Coach, CoachSettings
 from station.gait.anchors import AnchorDetector, SwingSignal
 from station.gait.cycles import LOOK_AHEAD, Cycle, CycleReader
 from station.gait.recent import Recent
-from station.coach import Coach, CoachSettings
 from station.geometry import RayCaster
 from station.metrics.measure import StrideMeter
 from station.metrics.table import bands

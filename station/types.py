@@ -1,8 +1,8 @@
 """The records that flow through the station: frozen, slotted, with units and frames in their names.
 
 Signs and words are those of ``docs/metrics.md``: x right and y down in the picture, obliquity positive = right side
-higher, rotation positive = right side forward, tilt positive = anterior. ``t_s`` is sensor time in seconds. A number that
-is not known is NaN inside arrays and readings, ``None`` with a :class:`Reason` in what leaves the kernel.
+higher, rotation positive = right side forward, tilt positive = anterior. ``t_s`` is sensor time in seconds. A number
+that is not known is NaN inside arrays and readings, ``None`` with a :class:`Reason` in what leaves the kernel.
 """
 
 from __future__ import annotations
@@ -77,8 +77,11 @@ class View:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
-    """One picture. ``image`` is (height, width, 3) for ``rgb``/``bgr`` and (height·3/2, width) for ``yuv420`` (I420);
-    whoever holds a frame may read it but must not write to it. ``index`` counts frames of the source from 0."""
+    """One picture.
+
+    ``image`` is (height, width, 3) for ``rgb``/``bgr`` and (height·3/2, width) for ``yuv420`` (I420);
+    whoever holds a frame may read it but must not write to it. ``index`` counts frames of the source from 0.
+    """
 
     t_s: float
     index: int
@@ -140,8 +143,8 @@ class PelvisReading:
 class Observation:
     """One frame as the kernel sees it: exactly what a line of a pose track can hold.
 
-    ``pose`` is ``None`` when the pose was not run on this frame. ``pelvis`` is ``None`` when no estimator spoke: then the
-    kernel reads obliquity from the hips, flagged; a reading full of NaN means "not known" and is never replaced.
+    ``pose`` is ``None`` when the pose was not run on this frame. ``pelvis`` is ``None`` when no estimator spoke: then
+    the kernel reads obliquity from the hips, flagged; a reading full of NaN means "not known" and is never replaced.
     """
 
     t_s: float
@@ -191,7 +194,7 @@ class Stride:
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One entry of a stride's ``metrics``: the pooled ``value`` ± ``ci95`` and this ``stride`` alone; or a ``reason``."""
+    """One entry of a stride's ``metrics``: pooled ``value`` ± ``ci95`` and this ``stride`` alone; or a ``reason``."""
 
     value: float | None = None
     ci95: float | None = None

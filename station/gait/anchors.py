@@ -1,8 +1,8 @@
-"""Which leg swings: the zero crossings of the height difference of the feet, one per step, as anchors of the gait phase.
+"""Which leg swings: the zero crossings of the feet's height difference, one a step, as anchors of the gait phase.
 
-Seen from behind, the feet move against each other by 0.2–0.5 m in height, so the sign of (left − right) is the sturdiest
-thing in the picture. It changes near each toe-off. The anchors cut the run into cycles; where in a cycle the foot meets
-and leaves the belt is told by :mod:`station.gait.events`.
+Seen from behind, the feet move against each other by 0.2–0.5 m in height, so the sign of (left − right) is the
+sturdiest thing in the picture. It changes near each toe-off. The anchors cut the run into cycles; where in a cycle
+the foot meets and leaves the belt is told by :mod:`station.gait.events`.
 """
 
 from __future__ import annotations

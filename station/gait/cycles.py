@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -44,7 +45,9 @@ REAR_VIEW_TRAVEL = 0.45
 class Cycle:
     """One cycle between anchors and what was found out about it; the stride runs from ``start_s`` to ``end_s``.
 
-    ``doubt_s``: sd added to its events where feet and pelvis contradict each other. ``keep``: strides before this one that still count, where the speed changed. ``fall``: greatest downward acceleration of the pelvis [m/s²]. ``lift``: height of the left foot above the right one over the stride, 100 points of the pooled curve [m].
+    ``doubt_s``: sd added to its events where feet and pelvis contradict each other. ``keep``: strides before this one
+    that still count, where the speed changed. ``fall``: greatest downward acceleration of the pelvis [m/s²].
+    ``lift``: height of the left foot above the right one over the stride, 100 points of the pooled curve [m].
     """
 
     start_anchor_s: float
@@ -133,7 +136,8 @@ class CycleReader:
         speeds = velocities(self._fit(), cycle.period_s)
         cycle.fall = deepest_fall(speeds, cycle.period_s)
         self.footing = {
-            side: locate(self._fit(), side, cycle.period_s, speeds, self._recent.steepness) for side in ("left", "right")
+            side: locate(self._fit(), side, cycle.period_s, speeds, self._recent.steepness)
+            for side in ("left", "right")
         }
         yield
         yield from self._time_events(cycle)
@@ -259,15 +263,17 @@ class CycleReader:
         grounded = cycle.rear_view and contact_s > 0.5 * (order[4] - order[0])
         if grounded or cycle.fall < FLIGHT_MPS2:
             cycle.reasons.append(Reason.WALKING)
-        elif abs((order[4] - order[0]) / cycle.period_s - 1.0) > STRIDE_AGAINST_CYCLE or (cycle.rear_view and any(b <= a for a, b in zip(order, order[1:], strict=False))):
+        elif abs((order[4] - order[0]) / cycle.period_s - 1.0) > STRIDE_AGAINST_CYCLE or (
+            cycle.rear_view and any(b <= a for a, b in pairwise(order))
+        ):
             cycle.reasons.append(Reason.IMPLAUSIBLE_DURATION)
 
 
 def _feet_belong_to_other_knees(rays: Floats) -> bool:
     """Whether the left foot rises when the right knee does: a foot leads its knee by about 0.15 cycles.
 
-    Over one cycle the correlation of the two height differences at that lag is 0.8 and more in real runners; below zero the
-    labels of feet and knees disagree.
+    Over one cycle the correlation of the two height differences at that lag is 0.8 and more in real runners; below
+    zero the labels of feet and knees disagree.
     """
     left, right = (_either(*(rays[:, row, 1] for row in FEET[side][:2])) for side in ("left", "right"))
     feet = left - right

@@ -1,12 +1,13 @@
 """Where in the cycle a foot meets and leaves the belt, read from the pooled height curves.
 
-No camera behind a runner sees the force under the foot. What it sees are instants that stand in a steady relation to it:
+No camera behind a runner sees the force under the foot. What it sees are instants that stand in a steady relation to
+it:
 
 - *contact*: heel, ankle and toe together fall fastest shortly after the foot has met the belt, and the pelvis falls
   fastest when the force under the foot has grown to body weight (doi 10.1016/j.jbiomech.2021.110419: no effect of foot
   strike). Mixed 2 : 1 their errors cancel between heel and forefoot strikers; how far they disagree is the doubt.
-- *off*: the heel rises fastest at toe-off. In the picture the foot also sinks because the belt carries it nearer; how fast,
-  the planted foot itself tells in mid-stance, so the correction needs no calibration.
+- *off*: the heel rises fastest at toe-off. In the picture the foot also sinks because the belt carries it nearer; how
+  fast, the planted foot itself tells in mid-stance, so the correction needs no calibration.
 
 Curves are band-limited at a fixed frequency, so that the relations hold at any cadence.
 """
@@ -84,7 +85,7 @@ def velocities(fit: Fit, period_s: float) -> Floats:
 
 
 def deepest_fall(speeds: Floats, period_s: float) -> float:
-    """Greatest downward acceleration of the pelvis over the cycle [m/s²]: about g in flight, a third of it in walking."""
+    """Greatest downward acceleration of the pelvis over the cycle [m/s²]: g in flight, a third of it in walking."""
     pelvis = speeds[:, PELVIS]
     return -float(np.min(np.roll(pelvis, -4) - np.roll(pelvis, 4))) * GRID / (8 * period_s)
 
@@ -154,9 +155,9 @@ def _settle(
 def _pelvis_events(pelvis: Floats, base: float, period_s: float, steep_s: float) -> tuple[float, float]:
     """Contact and off of a stance from the pelvis alone.
 
-    It falls fastest when the force under the foot has grown to body weight and rises fastest when it has sunk to it again.
-    A half-sine of that impulse tells how long before and after the foot met and left the belt; the time of contact that it
-    needs is the one it yields.
+    It falls fastest when the force under the foot has grown to body weight and rises fastest when it has sunk to it
+    again. A half-sine of that impulse tells how long before and after the foot met and left the belt; the time of
+    contact that it needs is the one it yields.
     """
     fall = peak(-pelvis, base - 0.06, base + 0.16)
     rise = peak(pelvis, fall + 0.12, fall + 0.42)
@@ -177,8 +178,8 @@ def _sinking(sole: Floats, fall: float) -> float:
 def _off(heel: Floats, sinking: float, base: float, period_s: float) -> float:
     """Fastest rise of the heel, freed of the sinking that the belt gives a foot on it.
 
-    Freed of it, the heel rises fastest where its apparent acceleration has fallen to ``HEEL_LEAVES_BELT_PER_S`` times the
-    sinking speed of the planted foot; the swing's own rise, later and often faster, is not reached.
+    Freed of it, the heel rises fastest where its apparent acceleration has fallen to ``HEEL_LEAVES_BELT_PER_S`` times
+    the sinking speed of the planted foot; the swing's own rise, later and often faster, is not reached.
     """
     acceleration = np.gradient(heel) * GRID / period_s
     push = peak(acceleration, base + PUSH_WINDOW[0], base + PUSH_WINDOW[1])

@@ -1,8 +1,8 @@
 """The phase model of the feet: what heel, ankle and toe do over a cycle, learnt from the last strides of this runner.
 
 Two things come from it. The *shape* says where in the cycle each foot meets and leaves the belt
-(:mod:`station.gait.events`). Shifting the shape against the frames of one cycle says *when* it happened there: every frame
-around the event speaks, so the time is known to a few milliseconds however few frames there are in a second.
+(:mod:`station.gait.events`). Shifting the shape against the frames of one cycle says *when* it happened there: every
+frame around the event speaks, so the time is known to a few milliseconds however few frames there are in a second.
 """
 
 from __future__ import annotations
@@ -81,8 +81,9 @@ class FeetModel:
     ) -> tuple[float, float, float]:
         """How much later than the model these frames run.
 
-        A Gauss–Newton step on the time shift, with a free height offset for each column (the runner rises, nears, leans)
-        and shrunk by the prior ``jitter_s``. Returns the shift [s], its sd [s], and the median misfit that remains [m].
+        A Gauss–Newton step on the time shift, with a free height offset for each column (the runner rises, nears,
+        leans) and shrunk by the prior ``jitter_s``. Returns the shift [s], its sd [s], and the median misfit that
+        remains [m].
         """
         assert self.fit is not None
         coef = self.fit.coef[columns]

@@ -14,7 +14,8 @@ FEET = {
     side: [KEYPOINT_INDEX[f"{side}_{joint}"] for joint in ("heel", "ankle", "toe")] for side in ("left", "right")
 }  # fmt: skip
 KNEES = {side: KEYPOINT_INDEX[f"{side}_knee"] for side in ("left", "right")}
-#: Height of the hip centres above the ankles in upright stance, as the unit of the gait room where nothing is calibrated [m].
+#: Height of the hip centres above the ankles in upright stance, as the unit of the gait room where nothing is
+#: calibrated [m].
 NOMINAL_LEG_M = 0.80
 #: Apparent sizes below this are none: points on top of each other, a body upside down.
 NO_SIZE = 1e-3
@@ -27,8 +28,8 @@ SCALE_TAU_S = 1.5
 class Recent:
     """A window of frames that slides by copying: appending is O(1) amortised, and any slice is a view.
 
-    ``rays`` (n, 12, 2), ``t_s`` (n,), ``hip_ray`` (n,) slow apparent hip width, ``leg_ray`` (n,) slow apparent leg length,
-    ``pelvis`` (n, 6) obliquity, rotation, tilt and their sd in degrees.
+    ``rays`` (n, 12, 2), ``t_s`` (n,), ``hip_ray`` (n,) slow apparent hip width, ``leg_ray`` (n,) slow apparent leg
+    length, ``pelvis`` (n, 6) obliquity, rotation, tilt and their sd in degrees.
     """
 
     def __init__(self, caster: RayCaster, capacity: int = 1024) -> None:

@@ -95,7 +95,7 @@ def hip_width_m(hip_ray: float, caster: RayCaster) -> float:
 
 
 def _thigh_lean_deg(hip: Floats, knee: Floats, medial: float) -> Floats:
-    """Lean of the thigh toward the midline in the frontal plane. The knee is ahead of the hip: a little farther away."""
+    """Lean of the thigh toward the midline, frontal plane. The knee is ahead of the hip: a little farther away."""
     farther = _farther(hip, knee)
     return np.degrees(np.arctan2(medial * (knee[:, 0] * farther - hip[:, 0]), hip[:, 1] - knee[:, 1] * farther))
 
@@ -110,5 +110,6 @@ def _planted_depth_m(heel_up: Floats, pelvis_depth: Floats, caster: RayCaster) -
     if not caster.metric or caster.mount.height_m is None:
         return pelvis_depth
     depth = belt_depth_m(heel_up, caster.camera_height_m, HEEL_HEIGHT_M)
-    # Away from the belt the plane tells nonsense: keep it near the pelvis. Mid-stance, where it is read, is not touched.
+    # Away from the belt the plane tells nonsense: keep it near the pelvis. Mid-stance, where it is read, is not
+    # touched.
     return np.clip(np.where(np.isfinite(depth), depth, pelvis_depth), 0.8 * pelvis_depth, 1.2 * pelvis_depth)

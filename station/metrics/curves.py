@@ -22,7 +22,7 @@ def synthesis() -> Floats:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Reading:
-    """A number and the gradient by which it follows the coefficients of its channel (``None``: not from one channel)."""
+    """A number, and the gradient by which it follows the coefficients of its channel (``None``: of no one channel)."""
 
     value: float
     gradient: Floats | None = None

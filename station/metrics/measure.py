@@ -148,7 +148,8 @@ class StrideMeter:
     def _take_drift_out(self, values: Floats, cycle: Cycle, width: float) -> None:
         """Take out of the pelvis's place what the stride did not bring back: the runner wanders over the belt.
 
-        Places at equal phase, one stride apart, differ by the wandering alone; ± 0.15 strides around both ends are averaged.
+        Places at equal phase, one stride apart, differ by the wandering alone; ± 0.15 strides around both ends are
+        averaged.
         """
         recent, period = self._recent, cycle.end_s - cycle.start_s
         ends = []
@@ -188,8 +189,8 @@ class StrideMeter:
 def against_the_swing(curves: Curves, lift: Floats | None) -> bool:
     """Whether obliquity rises where the swing side should sink: cloth or thighs are seen, not the pelvis.
 
-    In recorded runners the correlation of "swing side lower" with the height of the swing foot is .6 typically and −.17 at
-    the least; estimators that followed hem or thigh showed −.5 to −.9.
+    In recorded runners the correlation of "swing side lower" with the height of the swing foot is .6 typically and
+    −.17 at the least; estimators that followed hem or thigh showed −.5 to −.9.
     """
     obliquity = curves.grid[::2, Channel.OBLIQUITY]
     if lift is None or not np.isfinite(obliquity).all() or not np.isfinite(lift).all():

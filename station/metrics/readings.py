@@ -77,14 +77,16 @@ MISSING: Mapping[Channel, Reason] = {
 }
 #: Hips in place of a pelvis estimator: their noise is the pixels', their meaning less sure.
 HIPS_WIDENING = 1.1
-#: Residuals hold what strides differ in, too, and those strides are what the value speaks of: the pixels' share of them.
+#: Residuals hold what strides differ in, too, and those strides are what the value speaks of: the pixels' share of
+#: them.
 PIXEL_SHARE = 0.8
 #: Metrics put together in one slice of work.
 METRICS_A_SLICE = 14
 #: The residual of the heel's place is that of the swinging foot; planted it has this share of the variance.
 PLANTED_SHARE = 0.3
-#: Axial rotation that nobody measured [deg]: cosine and sine of its fundamental from left contact on, as runners have it
-#: (right side forward about left contact, since the pelvis trails on the landing side), and how much they differ in it.
+#: Axial rotation that nobody measured [deg]: cosine and sine of its fundamental from left contact on, as runners have
+#: it (right side forward about left contact, since the pelvis trails on the landing side), and how much they differ
+#: in it.
 USUAL_ROTATION_DEG, UNSEEN_ROTATION_DEG = (3.9, 2.2), 3.5
 #: The pelvis also swings to and fro along the line of sight [m, sd of peak to peak]: from above that looks like rising.
 UNSEEN_SURGE_M = 0.012
@@ -111,8 +113,9 @@ class Context:
 def level_view(coef: Floats, context: Context) -> Floats:
     """Coefficients with the obliquity that a camera above or below the hips would see.
 
-    Only for obliquity that was read off the hips in the picture, and only where the pitch is known: a pelvis block is in
-    the world frame already. Rotation ψ seen from elevation e adds −e·ψ; ψ was not measured, so the usual one is taken.
+    Only for obliquity that was read off the hips in the picture, and only where the pitch is known: a pelvis block is
+    in the world frame already. Rotation ψ seen from elevation e adds −e·ψ; ψ was not measured, so the usual one is
+    taken.
     """
     if context.source != "hips" or context.trust_deg > 0 or context.caster.mount.pitch_deg is None:
         return coef
@@ -417,5 +420,3 @@ def _stability_ci(metrics: Mapping[str, Metric]) -> float:
     widest = max(metrics[f"pelvic_drop_peak_{side}_deg"].ci95 or 0.0 for side in ("left", "right"))
     band = BANDS["pelvic_drop_peak_left_deg"]
     return min(100.0, widest * 100.0 / (band.red - band.green) / 3)
-
-

@@ -20,7 +20,8 @@ class Timing:
     """Seconds of one stride (or their mean over the pooled ones).
 
     ``cycle`` is the stride time between level feet, less exposed to the contact model than ``stride``; ``event_sd_s``
-    is the random error of one event as the pixels leave it, ``doubt_s`` the sd that feet add which contradict the pelvis.
+    is the random error of one event as the pixels leave it, ``doubt_s`` the sd that feet add which contradict the
+    pelvis.
     """
 
     stride: float

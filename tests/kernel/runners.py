@@ -47,6 +47,12 @@ def good(said: Sequence[Output]) -> list[StrideMetrics]:
     return [x for x in strides(said) if x.status == "ok"]
 
 
+def pose(frame: Observation) -> Pose:
+    """The pose of a frame that surely has one."""
+    assert frame.pose is not None
+    return frame.pose
+
+
 def moved(frame: Observation, xy_px: object) -> Observation:
     """The same frame with other pixel places."""
     assert frame.pose is not None

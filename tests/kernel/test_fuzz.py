@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from hypothesis import HealthCheck, given, settings
@@ -12,8 +13,8 @@ from hypothesis import strategies as st
 from station import wire
 from station.metrics.table import METRICS
 from station.session import Session
-from station.types import KEYPOINTS, Live, Observation, PelvisReading, Pose, State, StrideMetrics
-from tests.kernel.runners import PLAIN, seen
+from station.types import KEYPOINTS, Live, Observation, Output, PelvisReading, Pose, State, StrideMetrics
+from tests.kernel.runners import PLAIN, pose, seen
 
 number = st.floats(-5000, 5000) | st.just(math.nan)
 reading = st.builds(
@@ -26,16 +27,17 @@ reading = st.builds(
 )
 
 
-def frames(kinds, start, seed, block):
+def frames(kinds: Sequence[str], start: int, seed: int, block: PelvisReading) -> list[Observation]:
     """A real run with stretches of it broken in every way that a track may be."""
     _, real = seen(PLAIN)
-    out, t_s = [], 0.0
+    out: list[Observation] = []
+    t_s = 0.0
     rng = np.random.default_rng(seed)
     for kind in kinds:
         for k in range(25):
             base = real[(start + len(out) + k) % len(real)]
             t_s += {"g": 0.35, "f": 0.0004}.get(kind, 1 / 60) if k == 0 or kind == "f" else 1 / 60
-            xy, score = base.pose.xy_px.copy(), base.pose.score.copy()
+            xy, score = pose(base).xy_px.copy(), pose(base).score.copy()
             if kind == "n":
                 out.append(Observation(t_s, Pose.nobody()))
                 continue
@@ -61,14 +63,15 @@ def frames(kinds, start, seed, block):
     st.integers(0, 2**32 - 1),
     reading,
 )
-def test_any_frames(kinds, start, seed, block):
+def test_any_frames(kinds: list[str], start: int, seed: int, block: PelvisReading) -> None:
     view, _ = seen(PLAIN)
     stream = frames(kinds, start, seed, block)
-    session, said = Session(view), []
+    session = Session(view)
+    said: list[Output] = []
     for frame in stream:
         said += session.feed(frame)
     said += session.finish()
-    seqs = {}
+    seqs: dict[int, set[int]] = {}
     number_of = 0
     for x in said:
         if isinstance(x, State) and x.session is not None:
@@ -83,6 +86,8 @@ def test_any_frames(kinds, start, seed, block):
             json.dumps(wire.stride_json(x, "a", "b", None), allow_nan=False)
             if x.status == "ok":
                 s = x.stride
+                assert s.left_contact_s is not None
+                assert s.left_off_s is not None
                 assert s.start_s <= s.left_contact_s < s.left_off_s < s.end_s
             else:
                 assert x.reasons

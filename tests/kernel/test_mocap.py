@@ -69,7 +69,9 @@ def test_contacts_and_offs_against_force_plates(trials, condition):
         assert abs(np.nanmean(case.error[f"contact_time_{side}_ms"])) <= 12.0 * condition.slack
 
 
-@pytest.mark.parametrize("condition", [PLAIN, ROUGH, replace(PLAIN, height_m=1.4, pitch_deg=-14.0)], ids=["plain", "rough", "1.4 m"])
+@pytest.mark.parametrize(
+    "condition", [PLAIN, ROUGH, replace(PLAIN, height_m=1.4, pitch_deg=-14.0)], ids=["plain", "rough", "1.4 m"]
+)
 def test_no_stride_is_missed_or_invented(trials, condition):
     for case in score(trials, (condition,), kernel=Session).cases:
         for name, events in case.events.items():

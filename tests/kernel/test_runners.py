@@ -12,8 +12,8 @@ from station.lab.truth import save_trial
 from station.session import Session
 from tests.kernel.runners import PLAIN, trial
 
-#: Bound on |bias of value| at 60 fps and 1 px, in the median and in the worst runner; the pelvis as an estimator of 1.5°
-#: sees it. Of the hips alone see the test at hip height: elsewhere they hold rotation that nobody measured.
+#: Bound on |bias of value| at 60 fps and 1 px, in the median and in the worst runner; the pelvis as an estimator of
+#: 1.5° sees it. Of the hips alone see the test at hip height: elsewhere they hold rotation that nobody measured.
 BOUNDS = {
     "cadence_spm": (0.2, 0.3),
     "pelvic_drop_peak_left_deg": (0.3, 0.7),
@@ -62,7 +62,7 @@ CONDITIONS = {
 
 
 @pytest.mark.parametrize("name", CONDITIONS)
-def test_errors_stay_within_their_bounds(trials, name):
+def test_errors_stay_within_their_bounds(trials, name) -> None:
     condition, slack = CONDITIONS[name]
     cases = score(trials, (replace(condition, pelvis_sd_deg=1.5),), seeds=SEEDS, kernel=Session).cases
     for metric, (median, worst) in BOUNDS.items():
@@ -74,7 +74,7 @@ def test_errors_stay_within_their_bounds(trials, name):
         assert max(bias) <= worst * slack, (metric, bias)
 
 
-def test_no_contact_is_missed_invented_or_swapped_after_three_seconds(trials):
+def test_no_contact_is_missed_invented_or_swapped_after_three_seconds(trials) -> None:
     for case in _cases(trials, PLAIN):
         for name, events in case.events.items():
             assert len(events.extra_s) == 0, (case.trial, name)
@@ -82,7 +82,7 @@ def test_no_contact_is_missed_invented_or_swapped_after_three_seconds(trials):
             assert len(events.missed_s) <= 1, (case.trial, name)  # the very last one may lie beyond the recording
 
 
-def test_intervals_hold_the_truth_as_often_as_they_say(trials):
+def test_intervals_hold_the_truth_as_often_as_they_say(trials) -> None:
     inside = total = 0
     for condition in (PLAIN, replace(PLAIN, fps=30.0, noise_px=2.0, drop_frames=0.02)):
         for case in _cases(trials, condition):
@@ -94,13 +94,13 @@ def test_intervals_hold_the_truth_as_often_as_they_say(trials):
     assert 0.90 <= inside / total <= 0.995
 
 
-def test_a_block_of_rotation_and_tilt_gives_their_ranges(trials):
+def test_a_block_of_rotation_and_tilt_gives_their_ranges(trials) -> None:
     for case in _cases(trials, replace(PLAIN, pelvis_sd_deg=1.5)):
         for metric in ("rotation_range_deg", "tilt_range_deg"):
             assert abs(float(np.nanmean(case.error[metric]))) <= 1.2, (case.trial, metric)
 
 
-def test_hips_alone_hold_for_a_camera_at_hip_height(trials):
+def test_hips_alone_hold_for_a_camera_at_hip_height(trials) -> None:
     for path in trials:
         with np.load(path) as z:
             height = float((z["LHJC"][:, 1].mean() + z["RHJC"][:, 1].mean()) / 2)
@@ -110,7 +110,7 @@ def test_hips_alone_hold_for_a_camera_at_hip_height(trials):
             assert bias <= 0.7, (case.trial, metric, bias)
 
 
-def test_intervals_of_the_hips_widen_with_the_camera_away_from_hip_height(trials):
+def test_intervals_of_the_hips_widen_with_the_camera_away_from_hip_height(trials) -> None:
     low, high = (_cases(trials, replace(PLAIN, height_m=h, pitch_deg=p)) for h, p in ((0.95, -6.0), (1.4, -14.0)))
     for a, b in zip(low, high, strict=True):
         for metric in ("pelvic_drop_peak_left_deg", "obliquity_range_deg"):
