@@ -8,19 +8,19 @@ import numpy as np
 import pytest
 
 from station.lab.project import observe, view_of
-from station.lab.visit import Day, day, verdict
+from station.lab.visit import Visit, day, verdict
 from station.session import Session, SessionSettings
 from station.types import KEYPOINTS, Live, Observation, Output, Pose, SessionSummary, State
 from tests.kernel.runners import PLAIN, feed, good, moved, pose, seen, strides
 
 
 @pytest.fixture(scope="module", params=[21, 22])
-def told(request: pytest.FixtureRequest) -> tuple[Day, list[Output]]:
+def told(request: pytest.FixtureRequest) -> tuple[Visit, list[Output]]:
     seen_day = day(request.param)
     return seen_day, feed(view_of(PLAIN), observe(seen_day.trial, PLAIN, 0))
 
 
-def test_no_stride_is_invented_and_running_is_followed(told: tuple[Day, list[Output]]) -> None:
+def test_no_stride_is_invented_and_running_is_followed(told: tuple[Visit, list[Output]]) -> None:
     seen_day, said = told
     result = verdict(said, seen_day)
     assert len(result.invented_s) == 0
@@ -28,7 +28,7 @@ def test_no_stride_is_invented_and_running_is_followed(told: tuple[Day, list[Out
     assert max(result.late) <= 4
 
 
-def test_walking_is_told_and_not_scored(told: tuple[Day, list[Output]]) -> None:
+def test_walking_is_told_and_not_scored(told: tuple[Visit, list[Output]]) -> None:
     seen_day, said = told
     walk = next(span for span in seen_day.spans if span.what == "walk")
     inside = [s for s in strides(said) if walk.start_s + 3 < s.stride.start_s < walk.end_s - 1]
@@ -37,7 +37,7 @@ def test_walking_is_told_and_not_scored(told: tuple[Day, list[Output]]) -> None:
     assert sum("walking" in s.reasons for s in inside) >= 0.8 * len(inside)
 
 
-def test_the_session_ends_with_a_summary_when_the_runner_leaves(told: tuple[Day, list[Output]]) -> None:
+def test_the_session_ends_with_a_summary_when_the_runner_leaves(told: tuple[Visit, list[Output]]) -> None:
     _, said = told
     names = [s.name for s in said if isinstance(s, State)]
     assert names[-1] == "summary"
