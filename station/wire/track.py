@@ -101,7 +101,7 @@ def view_from_json(header: Mapping[str, Any]) -> View:
         raise _BadLineError(
             f'format is {header.get("format")!r}, not "{FORMAT}": this is not a pose track of this version'
         )
-    camera = header.get("camera", {})
+    camera = {} if header.get("camera") is None else header["camera"]
     if not isinstance(camera, dict):
         raise _BadLineError("camera must be an object of mount keys: leave it out when nothing is known")
     return View(

@@ -180,6 +180,11 @@ def test_a_file_that_is_not_there_or_empty(tmp_path: Path, track: Path) -> None:
         read_track(track)
 
 
+def test_null_in_the_camera_is_unknown(track: Path) -> None:
+    for camera in (None, {}, {"height_m": None, "center_px": None}):
+        assert read_track(write(track, {**HEADER, "camera": camera}))[0].mount == Mount()
+
+
 def test_a_header_alone_is_a_track_without_frames(track: Path) -> None:
     assert list(read_track(write(track, HEADER))[1]) == []
 
