@@ -112,10 +112,15 @@ class Feed:
             self._hub.publish("bands", bands_of(str(payload.get("profile") or self._settings.profile)))
         elif name == "state":
             self._state(payload)
-        else:
+        elif name not in ("stride", "cue") or self._of_this_runner(payload):
             self._hub.publish(name, payload)
 
     # --- what a message means -----------------------------------------------------------------------------------------
+
+    def _of_this_runner(self, payload: dict[str, Any]) -> bool:
+        """Whether a stride or cue is of the session that runs: after a crash the station sends its last ones again."""
+        state = self._hub.latest("state")
+        return not isinstance(state, dict) or state.get("session") == payload.get("session")
 
     def _state(self, payload: dict[str, Any]) -> None:
         before = self._hub.latest("state")

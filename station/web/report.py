@@ -35,6 +35,8 @@ _ALIASES = {
     "quad_stretch": "hip_flexor_and_quad_stretch", "lateral_band_walk": "lateral_band_walks",
 }  # fmt: skip
 _ZONES = ("green", "amber", "red")
+#: An interval wider than this either way allows no verdict on a drop [deg]: it spans the target and what lies outside.
+_UNSURE_DEG = 4.5
 _WIDTH, _HEIGHT = 600.0, 220.0
 
 
@@ -178,15 +180,23 @@ def _row(name: str, entry: object, zone: object, duration_s: float, t: Texts) ->
         return None
     digits = ROWS[name]
     ci95, trend = finite(table.get("ci95")), finite(table.get("trend_per_min"))
-    drift = "" if trend is None else f"{trend * duration_s / 60.0:+.{digits}f}".replace("-", "−")
+    drift = "" if trend is None else _signed(trend * duration_s / 60.0, digits)
+    if name.startswith("pelvic_drop") and zone in _ZONES and ci95 is not None and ci95 > _UNSURE_DEG:
+        zone = "unsure"
     return Row(
         name=name,
         label=t.words("metric", name),
-        value=f"{median:.{digits}f}{_unit(name)}".replace("-", "−"),
+        value=_signed(median, digits).removeprefix("+") + _unit(name),
         spread="" if ci95 is None else f"± {ci95:.{max(1, digits)}f}",
         drift=drift,
-        zone=str(zone) if zone in _ZONES else "",
+        zone=str(zone) if zone in (*_ZONES, "unsure") else "",
     )
+
+
+def _signed(value: float, digits: int) -> str:
+    """A number with its sign, and zero without."""
+    rounded = round(value, digits)
+    return f"{rounded:+.{digits}f}".replace("-", "−") if rounded else f"{0.0:.{digits}f}"
 
 
 def _unknown_row(name: str, t: Texts) -> Row:

@@ -138,6 +138,17 @@ class TestReport:
         assert "nan" not in text.lower().replace("maintenance", "")
         assert not re.search(r"<script(?![^>]*src=\"/static/)|<style|style=|\son\w+=|https?://", text)
 
+    def test_a_wide_interval_gets_no_verdict(self) -> None:
+        from station.web.report import report_of
+        from station.web.texts import texts
+
+        session = runner.session()
+        session["metrics"]["pelvic_drop_peak_left_deg"]["ci95"] = 8.6
+        session["metrics"]["sway_hw"]["trend_per_min"] = -0.0001
+        report = report_of(session, texts("en"))
+        assert [row.zone for row in report.headline] == ["unsure", "green"]
+        assert next(row.drift for row in report.rows if row.name == "sway_hw") == "0.00"
+
     def test_exports_are_the_session(self, web: WebServer, token: str) -> None:
         assert ask(web, f"/s/{token}/session.json").json == runner.session()
         lines = ask(web, f"/s/{token}/session.csv").text.splitlines()

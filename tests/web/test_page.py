@@ -190,6 +190,17 @@ def test_null_is_a_dash_with_its_reason_never_zero(running: Page, beating: Publi
     expect(running.locator("#cadence .why")).to_have_text("picture interrupted")
 
 
+def test_an_interval_that_allows_no_verdict_shows_none(running: Page, beating: Publisher) -> None:
+    colour = "(e) => getComputedStyle(e.querySelector('.number')).color"
+    sure = running.locator("#drop-left").evaluate(colour)
+    vague = runner.stride(43, 5.0, 4.1)
+    vague["metrics"]["pelvic_drop_peak_left_deg"]["ci95"] = 8.6
+    beating.say("stride", vague)
+    expect(running.locator("#drop-left")).to_have_attribute("data-unsure", "")
+    expect(running.locator("#drop-right")).not_to_have_attribute("data-unsure", "")
+    assert running.locator("#drop-left").evaluate(colour) != sure
+
+
 def test_the_gauge_shows_level_interval_and_last_stance(running: Page, beating: Publisher) -> None:
     beating.say("stride", runner.stride(46, 3.0, 9.0, last=(9.0, 3.0)))
     expect(running.locator("#drop-left")).to_have_attribute("data-value", "3")

@@ -144,7 +144,7 @@ function frame(nowMs) {
 // Once a second: what depends on time alone, and the words for those who listen instead of looking.
 function tick() {
   dirty = true;
-  const since = model.running() ? (performance.now() - model.stateAtMs) / 1000 : NaN;
+  const since = model.running() ? (performance.now() - model.sessionAtMs) / 1000 : NaN;
   say($("clock"), Number.isFinite(since) ? clockText(since) : "");
   const left = model.metric(LEFT).value;
   const right = model.metric(RIGHT).value;

@@ -12,7 +12,7 @@ export class Model {
     this.everOnline = false;
     this.latest = {};
     this.liveAtMs = -Infinity;
-    this.stateAtMs = 0;
+    this.sessionAtMs = 0;
     this.cueUntilMs = 0;
     this.beatSpm = 0;
     this.history = [];
@@ -22,9 +22,8 @@ export class Model {
   }
 
   snapshot(items, nowMs) {
-    const session = this.latest.state?.session;
     this.latest = {};
-    if (items.state?.data?.session !== session) this.#newRunner();
+    if (items.state?.data?.session !== this.session) this.#newRunner();
     for (const [name, { age_s, data }] of Object.entries(items)) this.news(name, data, nowMs, age_s);
   }
 
@@ -34,7 +33,8 @@ export class Model {
     if (name === "live") this.liveAtMs = data ? nowMs - ageS * 1000 : -Infinity;
     if (name === "state") {
       if (before && before.session !== data?.session) this.#newRunner();
-      if (before?.state !== data?.state) this.stateAtMs = nowMs - ageS * 1000;
+      if (this.session !== data?.session) this.sessionAtMs = nowMs - ageS * 1000;
+      this.session = data?.session;
     }
     if (name === "cue") {
       const hold = { raise: CUE_HOLD_S, praise: PRAISE_HOLD_S }[data?.action] ?? 0;

@@ -32,10 +32,16 @@ export function drawNumbers(model, bands) {
     tile.toggleAttribute("data-null", !known);
     tile.dataset.zone = known ? metric.zone : "";
     tile.dataset.value = known ? metric.value : "";
+    tile.toggleAttribute("data-unsure", known && unsure(metric, bands[name]));
     tile.querySelector(".value").textContent = known ? figure(metric.value, Boolean(bands[name])) : "–";
     tile.querySelector(".why").textContent = known ? "" : words("reason", metric.reason);
     if (known && bands[name]) gauge(tile, metric, bands[name]);
   }
+}
+
+// An interval that reaches from inside the target to beyond its outer border allows no verdict.
+function unsure({ value, ci95 }, band) {
+  return Boolean(band && ci95) && value - ci95 < band[0] && value + ci95 > band[1];
 }
 
 // Two digits fill the tile: tenths are shown below ten degrees only, where they are worth reading.
