@@ -72,6 +72,7 @@ class Plan:
     steps: dict[str, list[Step]] = field(init=False)
     _curves: dict[str, Spline] = field(init=False)
     _phase: Spline = field(init=False)
+    _contacts: dict[str, Floats] = field(init=False)
 
     def __post_init__(self) -> None:
         style, rng = self.style, np.random.default_rng(self.style.seed)
@@ -91,6 +92,7 @@ class Plan:
         self.steps = {
             side: [self._step(rng, side, float(t)) for t in times[offset::2]] for side, offset in (("L", 0), ("R", 1))
         }
+        self._contacts = {side: times[offset::2] for side, offset in (("L", 0), ("R", 1))}
 
     def _pelvis_curves(self, rng: np.random.Generator, n: int) -> dict[str, Spline]:
         v, grid = self.style.variability, np.arange(n, dtype=float)
@@ -147,7 +149,7 @@ class Plan:
         """The latest step of a foot that began by ``t_s``, the next one, and whether the foot is down at ``t_s``."""
         period, steps = self.style.period_s, self.steps[side]
         lap, inside = divmod(t_s, period)
-        index = int(np.searchsorted([s.contact_s for s in steps], inside, side="right")) - 1
+        index = int(np.searchsorted(self._contacts[side], inside, side="right")) - 1
         now = _shifted(steps[index % len(steps)], lap * period - (period if index < 0 else 0.0))
         later = (index + 1) % len(steps)
         after = _shifted(steps[later], lap * period + (period if index + 1 >= len(steps) else 0.0))

@@ -79,7 +79,7 @@ class Spline:
         x = self._x
         if self._period is not None:
             at = x[0] + (at - x[0]) % self._period
-        i = int(np.clip(np.searchsorted(x, at, side="right") - 1, 0, len(x) - 2))
+        i = min(max(int(x.searchsorted(at, side="right")) - 1, 0), len(x) - 2)
         h = x[i + 1] - x[i]
         u = (at - x[i]) / h
         y0, y1, m0, m1 = self._y[i], self._y[i + 1], self._slope[i] * h, self._slope[i + 1] * h
