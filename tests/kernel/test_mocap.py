@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -35,13 +36,13 @@ def _family(metric: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def trials(shared_dir):
+def trials(shared_dir: Path) -> list[Path]:
     return sorted((shared_dir / "fixtures" / "mocap").glob("*.npz"))
 
 
 @pytest.mark.parametrize("condition", [PLAIN, ROUGH], ids=lambda c: c.name)
 @pytest.mark.parametrize("sd_deg", [None, 1.5], ids=["hips", "pelvis block"])
-def test_bias_of_every_metric(trials, condition, sd_deg):
+def test_bias_of_every_metric(trials: list[Path], condition: Condition, sd_deg: float | None) -> None:
     cases = score(trials, (replace(condition, pelvis_sd_deg=sd_deg),), kernel=Session).cases
     found: dict[str, list[float]] = {}
     for case in cases:
@@ -57,7 +58,7 @@ def test_bias_of_every_metric(trials, condition, sd_deg):
 
 
 @pytest.mark.parametrize("condition", [PLAIN, ROUGH], ids=lambda c: c.name)
-def test_contacts_and_offs_against_force_plates(trials, condition):
+def test_contacts_and_offs_against_force_plates(trials: list[Path], condition: Condition) -> None:
     plates = [path for path in trials if path.name.startswith("rbds")]
     (case,) = score(plates, (condition,), kernel=Session).cases
     for name, events in case.events.items():
@@ -72,7 +73,7 @@ def test_contacts_and_offs_against_force_plates(trials, condition):
 @pytest.mark.parametrize(
     "condition", [PLAIN, ROUGH, replace(PLAIN, height_m=1.4, pitch_deg=-14.0)], ids=["plain", "rough", "1.4 m"]
 )
-def test_no_stride_is_missed_or_invented(trials, condition):
+def test_no_stride_is_missed_or_invented(trials: list[Path], condition: Condition) -> None:
     for case in score(trials, (condition,), kernel=Session).cases:
         for name, events in case.events.items():
             assert len(events.swapped_s) == 0, (case.trial, name)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from station.lab.score import score
+from station.lab.project import Condition
+from station.lab.score import Case, score
 from station.lab.truth import save_trial
 from station.session import Session
 from tests.kernel.runners import PLAIN, trial
@@ -33,7 +36,7 @@ RUNNERS = (101, 102, 103)  # seeds that nothing was tuned on
 
 
 @pytest.fixture(scope="module")
-def trials(tmp_path_factory):
+def trials(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder = tmp_path_factory.mktemp("runners")
     paths = []
     for seed in RUNNERS:
@@ -46,7 +49,7 @@ def trials(tmp_path_factory):
 SEEDS = (0, 1)  # draws of the pixel noise: their mean is the bias, what is left of one draw is not
 
 
-def _cases(trials, condition):
+def _cases(trials: list[Path], condition: Condition) -> Sequence[Case]:
     return score(trials, (condition,), kernel=Session).cases
 
 
@@ -62,7 +65,7 @@ CONDITIONS = {
 
 
 @pytest.mark.parametrize("name", CONDITIONS)
-def test_errors_stay_within_their_bounds(trials, name) -> None:
+def test_errors_stay_within_their_bounds(trials: list[Path], name: str) -> None:
     condition, slack = CONDITIONS[name]
     cases = score(trials, (replace(condition, pelvis_sd_deg=1.5),), seeds=SEEDS, kernel=Session).cases
     for metric, (median, worst) in BOUNDS.items():
@@ -74,7 +77,7 @@ def test_errors_stay_within_their_bounds(trials, name) -> None:
         assert max(bias) <= worst * slack, (metric, bias)
 
 
-def test_no_contact_is_missed_invented_or_swapped_after_three_seconds(trials) -> None:
+def test_no_contact_is_missed_invented_or_swapped_after_three_seconds(trials: list[Path]) -> None:
     for case in _cases(trials, PLAIN):
         for name, events in case.events.items():
             assert len(events.extra_s) == 0, (case.trial, name)
@@ -82,7 +85,7 @@ def test_no_contact_is_missed_invented_or_swapped_after_three_seconds(trials) ->
             assert len(events.missed_s) <= 1, (case.trial, name)  # the very last one may lie beyond the recording
 
 
-def test_intervals_hold_the_truth_as_often_as_they_say(trials) -> None:
+def test_intervals_hold_the_truth_as_often_as_they_say(trials: list[Path]) -> None:
     inside = total = 0
     for condition in (PLAIN, replace(PLAIN, fps=30.0, noise_px=2.0, drop_frames=0.02)):
         for case in _cases(trials, condition):
@@ -94,13 +97,13 @@ def test_intervals_hold_the_truth_as_often_as_they_say(trials) -> None:
     assert 0.90 <= inside / total <= 0.995
 
 
-def test_a_block_of_rotation_and_tilt_gives_their_ranges(trials) -> None:
+def test_a_block_of_rotation_and_tilt_gives_their_ranges(trials: list[Path]) -> None:
     for case in _cases(trials, replace(PLAIN, pelvis_sd_deg=1.5)):
         for metric in ("rotation_range_deg", "tilt_range_deg"):
             assert abs(float(np.nanmean(case.error[metric]))) <= 1.2, (case.trial, metric)
 
 
-def test_hips_alone_hold_for_a_camera_at_hip_height(trials) -> None:
+def test_hips_alone_hold_for_a_camera_at_hip_height(trials: list[Path]) -> None:
     for path in trials:
         with np.load(path) as z:
             height = float((z["LHJC"][:, 1].mean() + z["RHJC"][:, 1].mean()) / 2)
@@ -110,7 +113,7 @@ def test_hips_alone_hold_for_a_camera_at_hip_height(trials) -> None:
             assert bias <= 0.7, (case.trial, metric, bias)
 
 
-def test_intervals_of_the_hips_widen_with_the_camera_away_from_hip_height(trials) -> None:
+def test_intervals_of_the_hips_widen_with_the_camera_away_from_hip_height(trials: list[Path]) -> None:
     low, high = (_cases(trials, replace(PLAIN, height_m=h, pitch_deg=p)) for h, p in ((0.95, -6.0), (1.4, -14.0)))
     for a, b in zip(low, high, strict=True):
         for metric in ("pelvic_drop_peak_left_deg", "obliquity_range_deg"):
