@@ -8,10 +8,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tests.kernel.runners import PLAIN, good, seen
 
 from station.session import Session
-from station.types import Observation, Output, StrideMetrics
+from station.types import Observation, StrideMetrics
+from tests.kernel.runners import PLAIN, good, seen
 
 
 def _laps(frames: tuple[Observation, ...], laps: int, start: int = 0) -> list[tuple[float, tuple[Observation, ...]]]:
@@ -19,9 +19,11 @@ def _laps(frames: tuple[Observation, ...], laps: int, start: int = 0) -> list[tu
     return [(length * lap, frames) for lap in range(start, start + laps)]
 
 
-def _run(session: Session, frames: tuple[Observation, ...], laps: int, start: int = 0) -> tuple[list[Output], float]:
+def _run(
+    session: Session, frames: tuple[Observation, ...], laps: int, start: int = 0
+) -> tuple[list[StrideMetrics], float]:
     """The newest lap's strides, and CPU time a frame [ms]."""
-    began, said = time.process_time(), []
+    began, said = time.process_time(), list[StrideMetrics]()
     for offset, lap in _laps(frames, laps, start):
         said = [
             x
