@@ -206,13 +206,17 @@ class Metric:
 
 @dataclass(frozen=True, slots=True)
 class StrideMetrics:
-    """A stride with every metric of ``docs/metrics.md``; ``reasons`` say why a rejected stride was rejected."""
+    """A stride with every metric of ``docs/metrics.md``; ``reasons`` say why a rejected stride was rejected.
+
+    ``pooled``: strides behind ``value``; it starts over at a change of speed and after a long gap.
+    """
 
     stride: Stride
     status: Literal["ok", "rejected"]
     reasons: tuple[str, ...]
     metrics: Mapping[str, Metric]
     zones: Mapping[str, Literal["green", "amber", "red"]] = field(default_factory=dict)
+    pooled: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -143,7 +143,7 @@ class StrideMeter:
         metrics: dict[str, Metric] = {}
         for metrics in readings.combine(value.out, now.out, fit, context, self._timing, hidden):  # noqa: B007 (the last)
             yield None
-        yield StrideMetrics(self._stride(cycle), "ok", (), metrics, self._zone(metrics))
+        yield StrideMetrics(self._stride(cycle), "ok", (), metrics, self._zone(metrics), fit.strides)
 
     def _take_drift_out(self, values: Floats, cycle: Cycle, width: float) -> None:
         """Take out of the pelvis's place what the stride did not bring back: the runner wanders over the belt.

@@ -31,6 +31,7 @@ def stride_json(metrics: StrideMetrics, station: str, session: str, wall: str | 
         "zones": {name: str(zone) for name, zone in metrics.zones.items()},
         "status": metrics.status,
         "reasons": [str(reason) for reason in metrics.reasons],
+        "pooled": int(metrics.pooled),
     }
 
 
@@ -66,6 +67,7 @@ def stride_from_json(payload: Mapping[str, Any]) -> StrideMetrics:
         reasons=tuple(payload["reasons"]),
         metrics={name: _metric(entry) for name, entry in payload["metrics"].items()},
         zones=dict(payload["zones"]),
+        pooled=payload.get("pooled", 0),
     )
 
 

@@ -148,3 +148,13 @@ def test_a_standing_baseline_becomes_the_level_of_drop() -> None:
 def _mean_obliquity(frames: Sequence[Observation]) -> float:
     d = np.array([pose(f).xy_px[3] - pose(f).xy_px[2] for f in frames])
     return float(np.degrees(np.arctan2(-d[:, 1], d[:, 0])).mean())
+
+
+def test_a_change_of_speed_starts_the_pool_over_and_says_so(told: tuple[Visit, list[Output]]) -> None:
+    seen_day, said = told
+    runs = [span for span in seen_day.spans if span.what == "run"]
+    before = [s for s in good(said) if runs[0].end_s - 5 < s.stride.start_s < runs[0].end_s]
+    after = [s for s in good(said) if runs[1].start_s < s.stride.start_s < runs[1].end_s]
+    assert before[-1].pooled == 20
+    assert min(s.pooled for s in after[:4]) <= 3
+    assert after[-1].pooled == 20
