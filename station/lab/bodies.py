@@ -102,8 +102,9 @@ def take(library: BodyLibrary, index: int) -> Body:
     joints[left] = middle - np.array([width / 2, 0, 0])
     joints[right] = middle + np.array([width / 2, 0, 0])
     shift = np.array([middle[0], vertices[:, 1].min(), middle[2]])
-    return Body(vertices - shift, joints - shift, library.faces, library.weights.astype(float),
-                bool(library.female[index]))
+    return Body(
+        vertices - shift, joints - shift, library.faces, library.weights.astype(float), bool(library.female[index])
+    )
 
 
 def library_specs() -> list[dict[str, float]]:

@@ -41,8 +41,13 @@ def bundled(seconds: float = 10.0) -> Take:
     strides = round(seconds * 168 / 120)
     speed = round(2.7 * seconds / BELT_M) * BELT_M / seconds  # the belt's pattern comes round with the clip
     style = Style(strides=strides, period_s=seconds, speed_mps=speed)
-    return Take(body=0, style=style, outfit=Outfit(bun=True), look=Look(wall=1, belt_period_m=BELT_M),
-                sensor=Sensor(exposure=1.12, noise=0.004))
+    return Take(
+        body=0,
+        style=style,
+        outfit=Outfit(bun=True),
+        look=Look(wall=1, belt_period_m=BELT_M),
+        sensor=Sensor(exposure=1.12, noise=0.004),
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -82,8 +87,10 @@ def render(studio: Studio, frames: int) -> Path:
     camera = studio.shot.camera
     for done, i in enumerate(missing, start=1):
         light = studio.expose(i / FPS)
-        _save(folder / f"{i:04d}.png",
-              studio.shot.sensor.develop(light, None, (left, top), (camera.width_px, camera.height_px)))
+        _save(
+            folder / f"{i:04d}.png",
+            studio.shot.sensor.develop(light, None, (left, top), (camera.width_px, camera.height_px)),
+        )
         if done % 30 == 0 or done == len(missing):
             each = (time.monotonic() - begin) / done
             left_min = each * (len(missing) - done) / 60
@@ -180,8 +187,10 @@ def _peak_drops(studio: Studio, obliquity_deg: Any) -> dict[str, float]:
     plan, level = studio.rig.plan, float(np.mean(obliquity_deg))
     peaks = {}
     for side, name, sign in (("L", "left", -1.0), ("R", "right", 1.0)):
-        each = [max(sign * (plan.angles_deg(float(t))[0] - level) for t in np.linspace(s.contact_s, s.off_s, 60))
-                for s in plan.steps[side]]
+        each = [
+            max(sign * (plan.angles_deg(float(t))[0] - level) for t in np.linspace(s.contact_s, s.off_s, 60))
+            for s in plan.steps[side]
+        ]
         peaks[name] = round(float(np.mean(each)), 4)
     return peaks
 

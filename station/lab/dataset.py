@@ -65,8 +65,11 @@ def main(arguments: list[str] | None = None) -> int:
             continue
         crops = shard(library, renderer, options.seed, number, options.held_out)
         partial = path.with_suffix(".part.npz")
-        np.savez_compressed(partial, images=np.stack([c.image for c in crops]),
-                            labels=np.stack([c.label for c in crops]).astype(np.float32))
+        np.savez_compressed(
+            partial,
+            images=np.stack([c.image for c in crops]),
+            labels=np.stack([c.label for c in crops]).astype(np.float32),
+        )
         partial.replace(path)
         made += 1
         pace = (time.monotonic() - begin) / made
@@ -129,12 +132,18 @@ def crop_window(rng: np.random.Generator, camera: Pinhole, skeleton: Skeleton) -
     zoom = SIDE_PX / side
     cx, cy = camera.principal_px
     centre = ((cx - middle[0]) * zoom + SIDE_PX / 2, (cy - middle[1]) * zoom + SIDE_PX / 2)
-    return replace(camera, width_px=SIDE_PX, height_px=SIDE_PX, focal_px=camera.focal_px * zoom,
-                   centre_px=(float(centre[0]), float(centre[1])))
+    return replace(
+        camera,
+        width_px=SIDE_PX,
+        height_px=SIDE_PX,
+        focal_px=camera.focal_px * zoom,
+        centre_px=(float(centre[0]), float(centre[1])),
+    )
 
 
-def label_of(window: Pinhole, skeleton: Skeleton, outfit: Outfit, phase: float, t_s: float, rig: Rig,
-             loose: Loose) -> Floats:
+def label_of(
+    window: Pinhole, skeleton: Skeleton, outfit: Outfit, phase: float, t_s: float, rig: Rig, loose: Loose
+) -> Floats:
     """The label of one crop, in the order of :data:`LABELS`."""
     seen = window.attitude.T @ skeleton.pelvis
     right, up = seen[:, 0], seen[:, 1]

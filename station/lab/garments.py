@@ -126,8 +126,9 @@ class _Measures:
         self.head_only = share("head")
 
 
-def _shell(body: Body, cut: Floats, grow_m: Floats, colour: Colour, material: int, rounds: int,
-           most_m: Floats | None = None) -> Mesh:
+def _shell(
+    body: Body, cut: Floats, grow_m: Floats, colour: Colour, material: int, rounds: int, most_m: Floats | None = None
+) -> Mesh:
     faces = body.faces[(cut < 0.0)[body.faces].any(axis=1)]
     used = np.unique(faces)
     renumber = np.full(len(body.vertices_m), -1)
@@ -148,8 +149,14 @@ def _shell(body: Body, cut: Floats, grow_m: Floats, colour: Colour, material: in
     for _ in range(3):
         weights = 0.5 * weights + 0.5 * average(weights)
     paint = np.tile(np.asarray(colour, dtype=np.float32), (len(used), 1))
-    return Mesh(cloth, faces, weights.astype(np.float32), paint, np.full(len(used), material, dtype=np.float32),
-                cut[used].astype(np.float32))
+    return Mesh(
+        cloth,
+        faces,
+        weights.astype(np.float32),
+        paint,
+        np.full(len(used), material, dtype=np.float32),
+        cut[used].astype(np.float32),
+    )
 
 
 class _Average:
@@ -198,8 +205,13 @@ def _hairy(body: Body, shape: _Measures) -> NDArray[np.bool_]:
 
 def _shoe_of(rig: Rig, side: str, outfit: Outfit) -> Mesh:
     upper, white, rubber = np.asarray(outfit.shoe), np.array([0.72, 0.72, 0.70]), np.array([0.09, 0.09, 0.10])
-    return shoe(rig.legs.feet[side], rig.body.joint(f"foot.{side}"), rig.legs.neutral[f"foot.{side}"], side,
-                (upper, white, rubber))
+    return shoe(
+        rig.legs.feet[side],
+        rig.body.joint(f"foot.{side}"),
+        rig.legs.neutral[f"foot.{side}"],
+        side,
+        (upper, white, rubber),
+    )
 
 
 def _bun(body: Body, outfit: Outfit) -> Mesh:
@@ -217,9 +229,14 @@ def _bun(body: Body, outfit: Outfit) -> Mesh:
             faces += [[a, b, a + 1], [b, b + 1, a + 1]]
     weights = np.zeros((len(points), body.weights.shape[1]), dtype=np.float32)
     weights[:, BONE["head"]] = 1.0
-    return Mesh(points, np.asarray(faces, dtype=np.int32), weights,
-                np.tile(np.asarray(outfit.hair, dtype=np.float32), (len(points), 1)),
-                np.full(len(points), HAIR, dtype=np.float32), np.full(len(points), -1.0, dtype=np.float32))
+    return Mesh(
+        points,
+        np.asarray(faces, dtype=np.int32),
+        weights,
+        np.tile(np.asarray(outfit.hair, dtype=np.float32), (len(points), 1)),
+        np.full(len(points), HAIR, dtype=np.float32),
+        np.full(len(points), -1.0, dtype=np.float32),
+    )
 
 
 def _join(parts: list[Mesh]) -> Mesh:

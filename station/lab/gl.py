@@ -69,8 +69,10 @@ class Renderer:
         make: Any = moderngl.create_standalone_context  # its type hints know no backend
         context: Any = make(backend="egl")
         self._context = context
-        self._programs = [context.program(shaders.VERTEX, shaders.FRAGMENT.replace("WHICH", str(kind)))
-                          for kind in (shaders.RUNNER, shaders.NEAR, shaders.STILL)]
+        self._programs = [
+            context.program(shaders.VERTEX, shaders.FRAGMENT.replace("WHICH", str(kind)))
+            for kind in (shaders.RUNNER, shaders.NEAR, shaders.STILL)
+        ]
         self._depth_program = context.program(shaders.DEPTH_VERTEX, shaders.DEPTH_FRAGMENT)
         self._shadow_program = context.program(shaders.SHADOW_VERTEX, shaders.SHADOW_FRAGMENT)
         self._many = context.framebuffer(
@@ -125,10 +127,18 @@ class Renderer:
             self._runner = self._upload(shaders.RUNNER, [rest, rest, m.colour, rest, m.material, m.cut], m.faces)
             self._runner.clothed = clothed
 
-    def draw(self, camera: Pinhole, light: Light, look: Look, belt_m: float = 0.0,
-             runner: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None,
-             window_px: tuple[int, int] = (0, 0), shadows: bool = True, still: bool = True,
-             turn: float = 0.0) -> NDArray[np.float32]:
+    def draw(
+        self,
+        camera: Pinhole,
+        light: Light,
+        look: Look,
+        belt_m: float = 0.0,
+        runner: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None,
+        window_px: tuple[int, int] = (0, 0),
+        shadows: bool = True,
+        still: bool = True,
+        turn: float = 0.0,
+    ) -> NDArray[np.float32]:
         """The window whose upper left corner is ``window_px``: linear RGB and coverage (height, width, 4).
 
         ``shadows`` False keeps the shadow maps of the last call, for the sub-frames of one exposure. ``still`` False
@@ -169,8 +179,17 @@ class Renderer:
         raw = np.frombuffer(self._one.read(components=4, dtype="f2", alignment=1), "f2")
         return np.nan_to_num(raw.reshape(self.size_px[1], self.size_px[0], 4)[::-1].astype(np.float32), posinf=16.0)
 
-    def _set_uniforms(self, camera: Pinhole, light: Light, look: Look, belt_m: float, matrices: list[Floats],
-                      key: Floats, window_px: tuple[int, int], turn: float) -> None:
+    def _set_uniforms(
+        self,
+        camera: Pinhole,
+        light: Light,
+        look: Look,
+        belt_m: float,
+        matrices: list[Floats],
+        key: Floats,
+        window_px: tuple[int, int],
+        turn: float,
+    ) -> None:
         lens = camera.lens_matrix((*window_px, *self.size_px))
         rim = np.asarray(light.rim) / np.linalg.norm(light.rim)
         values: dict[str, Any] = {

@@ -188,14 +188,24 @@ class Legs:
         almost = self._inverse(side, self.hip(side, after.contact_s - d), earlier, pitch + 40.0 * d)
         peak, high = style.knee_swing_deg, style.thigh_swing_deg
         lean = (leave[LEAN] + land[LEAN]) / 2
-        way = np.array([
-            # share of swing, thigh, lean, knee, plantar, roll, toes
-            [0.20, leave[FLEX] + 11, lean, 0.68 * peak, 20.0, lean * 0.8, 20.0],
-            [0.42, 0.36 * high, lean, peak, 6.0, lean * 1.2, 4.0],
-            [0.62, 0.80 * high, lean, 0.92 * peak, -8.0, lean, 0.0],
-            [0.80, high, lean, 0.64 * peak, -9.0, lean * 0.6, 0.0],
-            [0.92, 0.5 * (high + land[FLEX]) + 1.0, land[LEAN], 0.55 * land[KNEE] + 0.17 * peak, land[PLANTAR], 0, 0],
-        ])
+        way = np.array(
+            [
+                # share of swing, thigh, lean, knee, plantar, roll, toes
+                [0.20, leave[FLEX] + 11, lean, 0.68 * peak, 20.0, lean * 0.8, 20.0],
+                [0.42, 0.36 * high, lean, peak, 6.0, lean * 1.2, 4.0],
+                [0.62, 0.80 * high, lean, 0.92 * peak, -8.0, lean, 0.0],
+                [0.80, high, lean, 0.64 * peak, -9.0, lean * 0.6, 0.0],
+                [
+                    0.92,
+                    0.5 * (high + land[FLEX]) + 1.0,
+                    land[LEAN],
+                    0.55 * land[KNEE] + 0.17 * peak,
+                    land[PLANTAR],
+                    0,
+                    0,
+                ],
+            ]
+        )
         knots = np.concatenate([[0.0], way[:, 0], [1.0]])
         values = np.vstack([leave, way[:, 1:], land])
         return Spline(knots, values, ((leave - before) * span / d, (land - almost) * span / d))

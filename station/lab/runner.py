@@ -81,8 +81,10 @@ class Studio:
         if self._background is None:
             camera, n = self.shot.camera, self.shot.exposures
             renderer = self._renderer(camera.width_px, camera.height_px)
-            views = [renderer.draw(_jitter(camera, i, n), self.shot.light, self.shot.look, turn=i / (5 * n))
-                     for i in range(n)]
+            views = [
+                renderer.draw(_jitter(camera, i, n), self.shot.light, self.shot.look, turn=i / (5 * n))
+                for i in range(n)
+            ]
             self._background = np.asarray(np.mean(views, axis=0)[..., :3], dtype=np.float32)
         return self._background
 
@@ -97,9 +99,17 @@ class Studio:
             at = t_s + shot.exposure_s * ((i + 0.5) / n - 0.5)
             vertices = skin(self.rig, self.rig.skeleton(at), self.clothed.mesh)
             shifted = _jitter(camera, i, n)
-            total += renderer.draw(shifted, shot.light, shot.look, shot.style.speed_mps * at,
-                                   (vertices, self._normals(vertices)), (left, top),
-                                   shadows=i == 0, still=whole, turn=i / (5 * n))
+            total += renderer.draw(
+                shifted,
+                shot.light,
+                shot.look,
+                shot.style.speed_mps * at,
+                (vertices, self._normals(vertices)),
+                (left, top),
+                shadows=i == 0,
+                still=whole,
+                turn=i / (5 * n),
+            )
         total /= n
         if whole:
             return total[..., :3]

@@ -30,8 +30,13 @@ class Builder:
 
     _parts: list[Solid] = field(default_factory=list)
 
-    def box(self, centre: tuple[float, float, float], size: tuple[float, float, float], colour: Floats | float,
-            material: int = GEAR) -> None:
+    def box(
+        self,
+        centre: tuple[float, float, float],
+        size: tuple[float, float, float],
+        colour: Floats | float,
+        material: int = GEAR,
+    ) -> None:
         """An axis-parallel box."""
         mid, half = np.asarray(centre, float), np.asarray(size, float) / 2
         corners: list[Floats] = []
@@ -48,8 +53,15 @@ class Builder:
                 faces += [[base, base + 1, base + 2], [base, base + 2, base + 3]]
         self._add(corners, normals, faces, colour, material)
 
-    def rod(self, start: tuple[float, float, float], end: tuple[float, float, float], radius: float,
-            colour: Floats | float, material: int = GEAR, sides: int = 12) -> None:
+    def rod(
+        self,
+        start: tuple[float, float, float],
+        end: tuple[float, float, float],
+        radius: float,
+        colour: Floats | float,
+        material: int = GEAR,
+        sides: int = 12,
+    ) -> None:
         """A cylinder, open unless thick (discs get their flat ends)."""
         a, b = np.asarray(start, float), np.asarray(end, float)
         d = (b - a) / np.linalg.norm(b - a)
@@ -74,8 +86,14 @@ class Builder:
             faces += [f[::-1] for f in fans] if flip else fans
         self._add(corners, normals, faces, colour, material)
 
-    def _add(self, corners: list[Floats], normals: list[Floats], faces: list[list[int]], colour: Floats | float,
-             material: int) -> None:
+    def _add(
+        self,
+        corners: list[Floats],
+        normals: list[Floats],
+        faces: list[list[int]],
+        colour: Floats | float,
+        material: int,
+    ) -> None:
         paint = np.broadcast_to(np.asarray(colour, dtype=np.float32), (len(corners), 3))
         self._parts.append(Solid(
             np.asarray(corners, "f4"), np.asarray(normals, "f4"), np.array(paint),

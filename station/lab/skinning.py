@@ -85,8 +85,17 @@ class Rig:
         half = self.body.hip_distance_m / 2
         hip, turn = centre + pelvis[:, 0] * (half if side == "R" else -half), rot_z(turn_deg)
         knee, ankle, ball = (hip + turn @ (point - leg.hip) for point in (leg.knee, leg.ankle, leg.ball))
-        return replace(leg, hip=hip, knee=knee, ankle=ankle, ball=ball, thigh=turn @ leg.thigh, shank=turn @ leg.shank,
-                       foot=turn @ leg.foot, toes=turn @ leg.toes)
+        return replace(
+            leg,
+            hip=hip,
+            knee=knee,
+            ankle=ankle,
+            ball=ball,
+            thigh=turn @ leg.thigh,
+            shank=turn @ leg.shank,
+            foot=turn @ leg.foot,
+            toes=turn @ leg.toes,
+        )
 
     def _put_trunk(self, t_s: float, attitude: Floats, joint: Floats) -> None:
         style, phase = self.plan.style, self.plan.phase(t_s)

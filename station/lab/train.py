@@ -90,8 +90,9 @@ def prepare(crops: Crops, rows: Tensor, wild: bool, dice: torch.Generator) -> tu
     c, s = torch.cos(torch.deg2rad(turn)), torch.sin(torch.deg2rad(turn))
     # Output to input; a positive turn lifts the right side of what is seen.
     linear = torch.stack([torch.stack([c, -s], 1), torch.stack([s, c], 1)], 1) * zoom[:, None, None]
-    grid = functional.affine_grid(torch.cat([linear, shift[:, :, None]], 2), [n, 3, INPUT_PX, INPUT_PX],
-                                  align_corners=False)
+    grid = functional.affine_grid(
+        torch.cat([linear, shift[:, :, None]], 2), [n, 3, INPUT_PX, INPUT_PX], align_corners=False
+    )
     images = functional.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
     hips = labels[:, 3:7].reshape(n, 2, 2) / SIDE_PX * 2 - 1
     hips = torch.linalg.solve(linear, (hips - shift[:, None]).transpose(1, 2)).transpose(1, 2)
@@ -221,8 +222,10 @@ def _score(said: Floats, true: Floats, sd: Floats) -> str:
     r = float(np.corrcoef(true, said)[0, 1])
     error = said - true
     inside = float(np.mean(np.abs(error) <= sd))
-    return (f"r {r:.3f} gain {gain:.2f} bias {error.mean():+.2f} RMSE {np.sqrt(np.mean(error**2)):.2f} deg "
-            f"(true sd {true.std():.2f}), {100 * inside:.0f} % within one sd, {len(true)} crops")
+    return (
+        f"r {r:.3f} gain {gain:.2f} bias {error.mean():+.2f} RMSE {np.sqrt(np.mean(error**2)):.2f} deg "
+        f"(true sd {true.std():.2f}), {100 * inside:.0f} % within one sd, {len(true)} crops"
+    )
 
 
 if __name__ == "__main__":
