@@ -1,0 +1,83 @@
+"""Training: it learns a bar's slope, goes on where it stopped, and says what is wrong with its folders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("moderngl", reason="the renderer is in the extra `lab`")
+pytest.importorskip("torch", reason="training needs the extra `lab`")
+
+import torch
+
+from station.lab import train
+from station.lab.dataset import LABELS, SIDE_PX
+
+
+def _bars(path: Path, count: int, seed: int) -> None:
+    """Crops of a bright bar on grey whose slope is the obliquity: the least that must be learnable."""
+    rng = np.random.default_rng(seed)
+    images = np.zeros((count, SIDE_PX, SIDE_PX, 3), dtype=np.uint8)
+    labels = np.zeros((count, len(LABELS)), dtype=np.float32)
+    y, x = np.mgrid[:SIDE_PX, :SIDE_PX] - 63.5
+    for i in range(count):
+        angle = float(rng.normal(0, 8))
+        across = y * np.cos(np.radians(angle)) + x * np.sin(np.radians(angle))
+        images[i] = np.where(np.abs(across) < 8, 220, 60)[..., None] + rng.integers(0, 20, (SIDE_PX, SIDE_PX, 1))
+        dx, dy = 18 * np.cos(np.radians(angle)), -18 * np.sin(np.radians(angle))
+        labels[i, :7] = [angle, rng.normal(0, 5), rng.normal(9, 4), 64 - dx, 64 - dy, 64 + dx, 64 + dy]
+        labels[i, LABELS.index("waist")] = rng.uniform()
+    np.savez_compressed(path, images=images, labels=labels)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("crops")
+    _bars(folder / "train_1_0000.npz", 192, 1)
+    _bars(folder / "held_1_0000.npz", 48, 2)
+    return folder
+
+
+@pytest.mark.slow
+def test_a_few_epochs_learn_the_slope_of_a_bar(data: Path, tmp_path: Path) -> None:
+    torch.set_num_threads(2)
+    assert train.main([str(data), str(tmp_path), "--epochs", "8", "--minutes", "10"]) == 0
+    run = train._Run(tmp_path / "last.pt", 8)
+    held = train.load(data, "held")
+    angles, sd = train.predict(run.net, held)
+    true = held.labels.numpy()[:, 0]
+    assert np.corrcoef(angles[:, 0], true)[0, 1] > 0.8
+    assert (sd > 0).all()
+
+
+def test_training_goes_on_where_it_stopped(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train.main([str(data), str(tmp_path), "--epochs", "2", "--minutes", "0"]) == 0
+    first = train._Run(tmp_path / "last.pt", 2)
+    first.one_epoch(train.load(data, "train"))
+    assert train.main([str(data), str(tmp_path), "--epochs", "2", "--minutes", "10"]) == 0
+    assert "epoch 1 of 2" in capsys.readouterr().out
+    assert train._Run(tmp_path / "last.pt", 2).epoch == 2
+
+
+def test_missing_shards_are_named_with_the_mend(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train.main([str(tmp_path), str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert str(tmp_path) in error
+    assert "station.lab.dataset" in error
+
+
+def test_the_loss_rewards_honest_variances() -> None:
+    target = torch.zeros(500, 7)
+    out = torch.zeros(500, 10)
+    out[:, 0] = torch.linspace(-2, 2, 500)
+    losses = []
+    for log_variance in (-3.0, 0.3, 3.0):
+        out[:, 3] = log_variance
+        error = out[:, :3] - target[:, :3]
+        losses.append(float((0.5 * (error**2 * torch.exp(-out[:, 3:6]) + out[:, 3:6])).mean()))
+    assert losses[1] == min(losses)
+    out.requires_grad_(True)
+    grown, = torch.autograd.grad(train.loss_of(out, target), out)
+    assert float(grown[:, 3].abs().sum()) > 0
