@@ -21,8 +21,10 @@ STRIDE_S = (0.4, 1.5)
 RHYTHM_TOLERANCE = 0.18
 #: Two strides in a row off the rhythm by this much, to the same side, are a new speed [share].
 SPEED_CHANGE = 0.035
-#: Frames of the feet may be missing for this long [s]; a longer gap rejects the stride.
+#: Frames may be missing for this long [s]; a longer gap rejects the stride.
 BRIDGED_GAP_S = 0.15
+#: Both feet must be in the picture for this share of a cycle; around toe-off they may leave it.
+FEET_SEEN_SHARE = 0.5
 #: Cycles the feet model needs before it can tell events.
 WARM_UP_CYCLES = 2
 #: How fast the phase of the model is pulled back to the mean of the crossings, a cycle.
@@ -172,8 +174,10 @@ class CycleReader:
         recent = self._recent
         cycle.rows = rows = recent.between(cycle.start_anchor_s, cycle.end_anchor_s)
         rays, t_s = recent.rays(rows), recent.t_s(rows)
-        feet = rays[:, FEET["left"][:2] + FEET["right"][:2], 1]
-        seen = np.isfinite(feet[:, :2]).any(axis=1) & np.isfinite(feet[:, 2:]).any(axis=1)
+        feet = np.isfinite(rays[:, FEET["left"][:2] + FEET["right"][:2], 1])
+        if (feet[:, :2].any(axis=1) & feet[:, 2:].any(axis=1)).mean() < FEET_SEEN_SHARE:
+            cycle.reasons.append(Reason.OFF_FRAME)
+        seen = np.isfinite(rays[:, [LEFT_HIP, RIGHT_HIP], 1]).all(axis=1) | feet.any(axis=1)
         times = np.concatenate(([cycle.start_anchor_s], t_s[seen], [cycle.end_anchor_s]))
         if np.diff(times).max() > BRIDGED_GAP_S:
             cycle.reasons.append(Reason.GAP)

@@ -88,8 +88,11 @@ PLANTED_SHARE = 0.3
 #: it (right side forward about left contact, since the pelvis trails on the landing side), and how much they differ
 #: in it.
 USUAL_ROTATION_DEG, UNSEEN_ROTATION_DEG = (3.9, 2.2), 3.5
-#: The pelvis also swings to and fro along the line of sight [m, sd of peak to peak]: from above that looks like rising.
-UNSEEN_SURGE_M = 0.012
+#: A camera whose roll nobody measured hangs askew by about this much [deg].
+UNTOLD_ROLL_DEG = 1.5
+#: The pelvis also swings to and fro along the line of sight; seen from above that adds to its rise [m per unit of
+#: elevation]: what runners have in common, and how much they differ.
+USUAL_SURGE_M, UNSEEN_SURGE_M = 0.011, 0.007
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +217,8 @@ class Reader:
         second = curves.range(Channel.PELVIS_UP, self.contact["right"], 1.0)
         assert first.gradient is not None
         assert second.gradient is not None
-        mean = Reading((first.value + second.value) / 2, (first.gradient + second.gradient) / 2)
+        surge = USUAL_SURGE_M * self.context.elevation if self.context.caster.mount.pitch_deg is not None else 0.0
+        mean = Reading((first.value + second.value) / 2 + surge, (first.gradient + second.gradient) / 2)
         self._length("vertical_oscillation", mean)
 
     def _mid_stance(self, side: str) -> float:
@@ -352,6 +356,8 @@ def _sd(
         total += (surge * (1e3 if name.endswith("_mm") else 1 / context.hip_width_m)) ** 2
     if Channel.OBLIQUITY in wanted:
         total += context.trust_deg**2
+    if name.startswith("trunk_lean") and context.caster.mount.roll_deg is None:
+        total += UNTOLD_ROLL_DEG**2
     if name in ("pelvic_drop_left_deg", "pelvic_drop_right_deg"):
         total += (_contact_slope(name, fit, strides) * np.hypot(CONTACT_BIAS_S, spread["mean"])) ** 2
     sd = float(np.sqrt(total))
