@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 pytest.importorskip("moderngl", reason="the renderer is in the extra `lab`")
 
+from station.lab import clip
 from station.lab.bodies import BONE, Body, cache_dir, load_library, take
+from station.lab.clip import bundled
 from station.lab.gaitplan import Plan, Style
 from station.lab.garments import SKIN, Outfit, dress
 from station.lab.gl import Light, Look, Renderer
 from station.lab.pinhole import Pinhole
+from station.lab.runner import Studio
 from station.lab.scene import gym
 from station.lab.sensor import Sensor
 from station.lab.shoes import SOLE, shoe
@@ -36,6 +41,19 @@ def renderer() -> Renderer:
         return Renderer(160, 90, samples=2)
     except Exception as error:  # moderngl raises bare Exceptions
         pytest.skip(f"no off-screen OpenGL here: {error}")
+
+
+def test_the_shipped_truth_is_what_the_recipe_gives(repository: Path) -> None:
+    if not (cache_dir() / "bodies.npz").is_file():
+        pytest.skip("no exported bodies: `python -m station.lab.bodies` makes them (extra `lab`)")
+    shipped = json.loads((repository / "station/assets/runner.truth.json").read_text())
+    studio = Studio(bundled(), load_library())
+    assert clip.truth_of(studio, 30)["events"]["left_contact_s"] == shipped["events"]["left_contact_s"][:14]
+    for index in (0, 7, 123, 299):
+        now = studio.truth_at(index / clip.FPS)
+        assert now["obliquity_deg"] == pytest.approx(shipped["obliquity_deg"][index], abs=1e-3)
+        assert now["points_m"] == pytest.approx(np.array(shipped["joints_m"][index]), abs=1e-4)
+        assert now["points_px"] == pytest.approx(np.array(shipped["joints_px"][index]), abs=0.05)
 
 
 def test_hips_of_women_and_men_are_as_far_apart_as_in_people(body: Body) -> None:
