@@ -195,18 +195,22 @@ def maxima(figure: Figure) -> None:
     """How far each way of reading peak drop overstates it, against the noise of one frame."""
     left, right = figure.subplots(1, 2, sharey=True)
     for axes, fps in ((left, 60.0), (right, 30.0)):
-        bias: dict[str, list[Floats]] = {way: [] for way in ("raw", "pooled")}
+        bias: dict[str, list[Floats]] = {way: [] for way in ("raw", "pooled", "plain")}
         for noise_deg in NOISES_DEG:
             errors = [_peak_errors(seed, fps, noise_deg) for seed in range(200, 206)]
-            for way, column in (("raw", 0), ("pooled", 1)):
+            for way, column in (("raw", 0), ("pooled", 1), ("plain", 2)):
                 bias[way].append(np.concatenate(errors)[:, column])
-        for way, color, marker, label in (
-            ("raw", ORANGE, "s", "mean of 20 raw maxima"),
-            ("pooled", BLUE, "o", "maximum of the pooled curve"),
+        for aside, (way, color, marker, label) in enumerate(
+            (
+                ("raw", ORANGE, "s", "mean of 20 raw maxima"),
+                ("pooled", BLUE, "o", "maximum of the pooled curve"),
+                ("plain", GREEN, "^", "the same, 8 harmonics, no prior"),
+            )
         ):
             middle = [float(np.mean(b)) for b in bias[way]]
             spread = [float(np.std(b)) for b in bias[way]]
-            axes.errorbar(NOISES_DEG, middle, spread, color=color, marker=marker, markersize=5, capsize=2, label=label)
+            at = np.array(NOISES_DEG) + 0.05 * (aside - 1)
+            axes.errorbar(at, middle, spread, color=color, marker=marker, markersize=5, capsize=2, label=label)
         axes.axhline(0, color=GREY, linewidth=0.6)
         axes.set(xlabel="noise of one frame, sd [°]", title=f"{fps:g} fps")
     left.set_ylabel("error of peak drop [°], mean ± sd")
@@ -214,7 +218,10 @@ def maxima(figure: Figure) -> None:
 
 
 def _peak_errors(seed: int, fps: float, noise_deg: float) -> Floats:
-    """Errors (REPEATS, 2) of peak drop over 20 strides: mean of raw maxima, maximum of the pooled curve."""
+    """Errors (REPEATS, 3) of peak drop over 20 strides, a column a way of reading it.
+
+    Mean of raw maxima; maximum of the pooled curve as the kernel fits it; of 8 harmonics by plain least squares.
+    """
     spec = RunnerSpec.random(seed)
     rng = np.random.default_rng([seed, round(10 * noise_deg), round(fps)])
 
@@ -224,18 +231,20 @@ def _peak_errors(seed: int, fps: float, noise_deg: float) -> Floats:
 
     grid = np.arange(0.0, spec.duty, 0.002)
     true, synthesis = drop_deg(grid).max(), basis(grid, HARMONICS)
-    out = np.empty((REPEATS, 2))
+    out = np.empty((REPEATS, 3))
     for i in range(REPEATS):
         pool = HarmonicPool(AMPLITUDE[[Channel.OBLIQUITY]], HARMONICS, 20, DECAY)
+        plain = HarmonicPool(np.array([1e4]), 8, 20)
         raw = []
         for _ in range(20):
             phase = np.arange(rng.uniform(), spec.stride_s * fps) / (spec.stride_s * fps)
             said = drop_deg(phase) + rng.normal(0, noise_deg, len(phase))
             raw.append(said[phase < spec.duty].max())
-            pool.add(basis(phase, HARMONICS), said[:, None], np.ones((len(phase), 1)))
+            for model in (pool, plain):
+                model.add(basis(phase, model.harmonics), said[:, None], np.ones((len(phase), 1)))
         pool.solve()  # the first solution sets the noise that the prior is weighed against
-        coef = pool.solve().coef[0]
-        out[i] = np.mean(raw) - true, (synthesis[:, 1:] @ coef[1:]).max() - true
+        peaks = [(synthesis[:, 1 : 1 + 2 * m.harmonics] @ m.solve().coef[0, 1:]).max() for m in (pool, plain)]
+        out[i] = np.array([np.mean(raw), *peaks]) - true
     return out
 
 
