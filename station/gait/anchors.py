@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from station.gait.recent import FEET, NOMINAL_LEG_M
+from station.gait.recent import FEET, KNEES, NOMINAL_LEG_M
 from station.types import Floats
 
 #: A swing must lift one foot above the other by this much [m] to count.
@@ -27,6 +27,8 @@ SIDE_LEAD_S = 0.25
 #: Time constant with which the view is judged [s].
 VIEW_TAU_S = 1.0
 _FEET = [*FEET["left"], *FEET["right"]]
+#: Without feet for this long, the knees take their place [s].
+FEET_LOST_S = 1.0
 #: No step lasts longer [s]: the runner stands, or left.
 MAX_STEP_S = 1.1
 
@@ -55,6 +57,7 @@ class SwingSignal:
         self._sums = [0.0, 0.0, 0.0]  # ankle difference across [legs], its square, toe − heel across
         self._weight = 0.0
         self._last_s = 0.0
+        self._feet_s = -math.inf
 
     @property
     def from_side(self) -> bool:
@@ -89,6 +92,11 @@ class SwingSignal:
             mean, _, pointing = self._view
             return float((mean - across) * math.copysign(NOMINAL_LEG_M, pointing))
         lift = _mean_known(heel_l[1], ankle_l[1]) - _mean_known(heel_r[1], ankle_r[1])
+        if math.isfinite(lift):
+            self._feet_s = t_s
+        elif t_s - self._feet_s > FEET_LOST_S:
+            # Feet outside the picture: the knees tell that somebody runs, though not when he lands.
+            lift = float(rays[KNEES["left"], 1] - rays[KNEES["right"], 1])
         return float(lift * NOMINAL_LEG_M / leg_ray)
 
 

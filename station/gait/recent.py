@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from station.geometry import RayCaster
+from station.geometry import NOMINAL_HIP_WIDTH_M, RayCaster
 from station.types import KEYPOINT_INDEX, KEYPOINTS, Floats, PelvisSample
 
 LEFT_HIP, RIGHT_HIP = KEYPOINT_INDEX["left_hip"], KEYPOINT_INDEX["right_hip"]
@@ -84,12 +84,13 @@ class Recent:
         now = np.array((math.hypot(right_x - left_x, right_y - left_y), (left_y + right_y) / 2 - ankle))
         now[~(now > NO_SIZE)] = np.nan
         if self._seen == 0:
-            self._seen = 1 if np.isfinite(now).all() else 0
+            self._seen = 1 if math.isfinite(now[0]) else 0
             return now
         before = self._scale[row - 1]
         step = max((t_s - self._last_t) / SCALE_TAU_S, 1.0 / (self._seen + 1.0))
         self._seen += 1
-        followed: Floats = np.where(np.isfinite(now), before + min(step, 1.0) * (now - before), before)
+        known = np.where(np.isfinite(before), before, now)
+        followed: Floats = np.where(np.isfinite(now), known + min(step, 1.0) * (now - known), known)
         return followed
 
     # -- views -----------------------------------------------------------------------------------------------------
@@ -123,5 +124,6 @@ class Recent:
 
     @property
     def leg_now(self) -> float:
-        """Slow apparent leg length of the newest frame."""
-        return float(self._scale[self.end - 1, 1])
+        """Slow apparent leg length of the newest frame; from the hips where no ankle was ever seen."""
+        hip, leg = self._scale[self.end - 1].tolist()
+        return float(leg if math.isfinite(leg) else hip * NOMINAL_LEG_M / NOMINAL_HIP_WIDTH_M)

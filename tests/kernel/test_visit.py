@@ -11,7 +11,7 @@ from station.lab.project import observe, view_of
 from station.lab.visit import Visit, day, verdict
 from station.session import Session, SessionSettings
 from station.types import KEYPOINTS, Live, Observation, Output, Pose, SessionSummary, State
-from tests.kernel.runners import PLAIN, feed, good, moved, pose, seen, strides
+from tests.kernel.runners import PLAIN, feed, good, moved, seen, strides, without
 
 
 @pytest.fixture(scope="module", params=[21, 22])
@@ -158,3 +158,10 @@ def test_a_change_of_speed_starts_the_pool_over_and_says_so(told: tuple[Visit, l
     assert before[-1].pooled == 20
     assert min(s.pooled for s in after[:4]) <= 3
     assert after[-1].pooled == 20
+
+
+def test_feet_outside_the_picture_are_told_as_such() -> None:
+    view, frames = seen(PLAIN)
+    said = feed(view, [without(f, "ankle", "heel", "toe") for f in frames])
+    assert len(strides(said)) > 15
+    assert all("off_frame" in s.reasons for s in strides(said))
