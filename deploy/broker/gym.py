@@ -33,6 +33,14 @@ ROOT = "hipline/v1"
 #: What a station says on its own topics, and the only things it may hear.
 SAID = ("status", "state", "stride", "session", "cue", "health", "link", "cmd/+/result")
 NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+#: All that a strict check of the chain (the default from Python 3.13 on) asks of a server.
+_SERVER_EXTENSIONS = """\
+basicConstraints=critical,CA:FALSE
+keyUsage=critical,digitalSignature
+extendedKeyUsage=serverAuth
+subjectKeyIdentifier=hash
+authorityKeyIdentifier=keyid
+"""
 CA_DAYS, SERVER_DAYS = 3650, 398
 
 
@@ -79,7 +87,8 @@ class Gym:
         subject = f"/CN=Hipline broker CA of {name}"
         _openssl(
             "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", str(CA_DAYS),
-            "-subj", subject, "-keyout", self.folder / "ca.key", "-out", self.folder / "ca.crt",
+            "-subj", subject, "-addext", "keyUsage=critical,keyCertSign,cRLSign",  # Python 3.13 insists on it
+            "-keyout", self.folder / "ca.key", "-out", self.folder / "ca.crt",
         )  # fmt: skip
         (self.folder / "ca.key").chmod(0o600)
         _write(self.folder / "gym", name + "\n")
@@ -93,7 +102,7 @@ class Gym:
         """A new server certificate for the broker's names; stations trust the CA and need nothing new."""
         names = ",".join(f"{'IP' if _is_address(host) else 'DNS'}:{host}" for host in self.hosts)
         request, extra = self.folder / "server.csr", self.folder / "server.ext"
-        _write(extra, f"subjectAltName={names}\nextendedKeyUsage=serverAuth\n")
+        _write(extra, f"subjectAltName={names}\n{_SERVER_EXTENSIONS}")
         _openssl(
             "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", f"/CN={self.hosts[0]}",
             "-keyout", self.folder / "server.key", "-out", request,

@@ -132,6 +132,13 @@ def come_in(gym: Gym) -> Iterator[Callable[..., Client]]:
         client.close()
 
 
+def test_the_chain_stands_a_strict_check(gym: Gym) -> None:
+    """Python 3.13 refuses what older ones let pass: a CA without its key usage, a server without its issuer's key."""
+    command = ["openssl", "verify", "-x509_strict", "-purpose", "sslserver", "-CAfile", "ca.crt", "server.crt"]
+    done = subprocess.run(command, cwd=gym.folder, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "server.crt: OK", done.stdout + done.stderr
+
+
 def test_who_may_come_in(gym: Gym, come_in: Callable[..., Client]) -> None:
     station = gym.add_station("tm-07")
     gym.broker.start()
