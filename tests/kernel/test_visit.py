@@ -11,7 +11,7 @@ from station.lab.project import observe, view_of
 from station.lab.visit import Visit, day, verdict
 from station.session import Session, SessionSettings
 from station.types import KEYPOINTS, Live, Observation, Output, Pose, SessionSummary, State
-from tests.kernel.runners import PLAIN, feed, good, moved, seen, strides, without
+from tests.kernel.runners import PLAIN, feed, good, moved, pose, seen, strides, without
 
 
 @pytest.fixture(scope="module", params=[21, 22])
