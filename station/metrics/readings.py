@@ -274,7 +274,8 @@ def combine(
             continue
         reason = _reason(name, value, fit, context, frontal_reason)
         if waist_hidden and reason is None and name in _OF_THE_PELVIS:
-            reason = Reason.WAIST_HIDDEN
+            # Of the hips that a pose model drew nothing else was to be expected: no shirt is to blame.
+            reason = Reason.LOW_CONFIDENCE if context.trust_deg > 0 else Reason.WAIST_HIDDEN
         if reason is not None:
             metrics[name] = Metric(reason=str(reason))
             continue
