@@ -66,8 +66,13 @@ def pelvis_rotation(obliquity_deg: float, rotation_deg: float, tilt_deg: float) 
 class Spline:
     """A cubic spline through knots, periodic or with given end slopes; rows of ``values`` are knots."""
 
-    def __init__(self, knots: Sequence[float] | Floats, values: Sequence[float] | Floats,
-                 slopes: tuple[Floats, Floats] | None = None, period: float | None = None) -> None:
+    def __init__(
+        self,
+        knots: Sequence[float] | Floats,
+        values: Sequence[float] | Floats,
+        slopes: tuple[Floats, Floats] | None = None,
+        period: float | None = None,
+    ) -> None:
         x, y = np.asarray(knots, dtype=float), np.asarray(values, dtype=float)
         if period is not None:
             x, y = np.append(x, x[0] + period), np.concatenate([y, y[:1]])

@@ -20,8 +20,13 @@ class Sensor:
     soft_px: float = 0.55
     vignette: float = 0.12
 
-    def develop(self, light: NDArray[np.float32], rng: np.random.Generator | None,
-                corner_px: tuple[int, int] = (0, 0), full_px: tuple[int, int] | None = None) -> Pixels:
+    def develop(
+        self,
+        light: NDArray[np.float32],
+        rng: np.random.Generator | None,
+        corner_px: tuple[int, int] = (0, 0),
+        full_px: tuple[int, int] | None = None,
+    ) -> Pixels:
         """An sRGB picture (height, width, 3). ``corner_px`` places a part within the full picture of ``full_px``."""
         rows, columns = light.shape[:2]
         width, height = full_px or (columns, rows)

@@ -27,8 +27,7 @@ _RING = np.array([
 ])  # fmt: skip
 
 
-def shoe(foot: FootShape, ankle: Floats, neutral: Floats, side: str,
-         colours: tuple[Floats, Floats, Floats]) -> Mesh:
+def shoe(foot: FootShape, ankle: Floats, neutral: Floats, side: str, colours: tuple[Floats, Floats, Floats]) -> Mesh:
     """The shoe of one foot in the rest pose; ``colours`` are upper, midsole and outsole."""
     ring = np.vstack([_RING, _RING[-2:0:-1] * [-1.0, 1.0, 1.0]])
     count, rows = len(ring), len(_STATIONS)
@@ -54,8 +53,9 @@ def shoe(foot: FootShape, ankle: Floats, neutral: Floats, side: str,
     return Mesh(rest, faces, weights, colour, material, np.full(len(points), -1.0, dtype=np.float32))
 
 
-def _paint(rows: int, count: int,
-           colours: tuple[Floats, Floats, Floats]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _paint(
+    rows: int, count: int, colours: tuple[Floats, Floats, Floats]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     upper, midsole, outsole = colours
     place = np.minimum(np.arange(count), count - np.arange(count))
     place = np.tile(place, rows)

@@ -74,8 +74,15 @@ def random_camera(rng: np.random.Generator) -> Pinhole:
     height, distance = float(rng.uniform(0.7, 1.5)), float(rng.uniform(1.9, 3.2))
     aim = float(rng.normal(np.degrees(np.arctan2(0.78 - height, distance)), 1.5))
     focal = float(np.clip(rng.normal(345 * distance, 60), 560, 1150))
-    return Pinhole(focal_px=focal, height_m=height, distance_m=distance, x_m=float(rng.normal(0, 0.08)), pitch_deg=aim,
-                   roll_deg=float(rng.normal(0, 1.2)), yaw_deg=float(rng.normal(0, 1.2)))
+    return Pinhole(
+        focal_px=focal,
+        height_m=height,
+        distance_m=distance,
+        x_m=float(rng.normal(0, 0.08)),
+        pitch_deg=aim,
+        roll_deg=float(rng.normal(0, 1.2)),
+        yaw_deg=float(rng.normal(0, 1.2)),
+    )
 
 
 def random_light(rng: np.random.Generator) -> Light:

@@ -75,8 +75,16 @@ def test_angles_are_those_of_the_hip_line(truth: dict[str, Any], joints_m: Float
 
 def test_pixels_are_the_joints_seen_by_the_stated_camera(truth: dict[str, Any], joints_m: Floats) -> None:
     c = truth["camera"]
-    camera = Pinhole(truth["width"], truth["height"], c["focal_px"], c["height_m"], c["distance_m"],
-                     pitch_deg=c["pitch_deg"], roll_deg=c["roll_deg"], centre_px=tuple(c["center_px"]))
+    camera = Pinhole(
+        truth["width"],
+        truth["height"],
+        c["focal_px"],
+        c["height_m"],
+        c["distance_m"],
+        pitch_deg=c["pitch_deg"],
+        roll_deg=c["roll_deg"],
+        centre_px=tuple(c["center_px"]),
+    )
     assert camera.project(joints_m) == pytest.approx(np.array(truth["joints_px"]), abs=0.05)
     feet = [row for name, row in KEYPOINT_INDEX.items() if name.endswith(("heel", "toe"))]
     seen = np.array(truth["joints_px"])[:, feet]

@@ -62,8 +62,13 @@ def test_labels_are_camera_angles_and_hip_centres_of_the_crop(rig: Rig) -> None:
         loose = dataset.random_pelvis(rng, rig.plan.angles_deg(0.2))
         skeleton = rig.skeleton(0.2, loose)
         window = dataset.crop_window(rng, camera, skeleton)
-        label = dict(zip(dataset.LABELS, dataset.label_of(window, skeleton, random_outfit(rng), 0.2, 0.2, rig, loose),
-                         strict=True))
+        label = dict(
+            zip(
+                dataset.LABELS,
+                dataset.label_of(window, skeleton, random_outfit(rng), 0.2, 0.2, rig, loose),
+                strict=True,
+            )
+        )
         for name in ("left_x", "left_y", "right_x", "right_y"):
             assert 10 < label[name] < dataset.SIDE_PX - 10
         assert label["left_x"] < label["right_x"]

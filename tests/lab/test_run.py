@@ -61,8 +61,9 @@ def test_the_sole_is_down_between_contact_and_off_and_up_outside(legs: Legs) -> 
             assert max(abs(_lowest_m(legs, side, float(t))) for t in inside) < 0.002
             assert _lowest_m(legs, side, step.contact_s - 0.012) > 0.003
             assert _lowest_m(legs, side, step.off_s + 0.030) > 0.002
-            swing = np.linspace(step.off_s + 0.01, step.contact_s + 0.62 * legs.plan.style.period_s /
-                                legs.plan.style.strides, 20)
+            swing = np.linspace(
+                step.off_s + 0.01, step.contact_s + 0.62 * legs.plan.style.period_s / legs.plan.style.strides, 20
+            )
             assert min(_lowest_m(legs, side, float(t)) for t in swing) > -0.003
 
 

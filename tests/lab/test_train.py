@@ -79,5 +79,5 @@ def test_the_loss_rewards_honest_variances() -> None:
         losses.append(float((0.5 * (error**2 * torch.exp(-out[:, 3:6]) + out[:, 3:6])).mean()))
     assert losses[1] == min(losses)
     out.requires_grad_(True)
-    grown, = torch.autograd.grad(train.loss_of(out, target), out)
+    (grown,) = torch.autograd.grad(train.loss_of(out, target), out)
     assert float(grown[:, 3].abs().sum()) > 0
