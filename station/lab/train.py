@@ -37,7 +37,7 @@ class Crops:
     labels: Tensor
 
 
-class PelvisNet(nn.Module):
+class PelvisNet(nn.Module):  # type: ignore[misc]  # torch is Any to the checks
     """Dense 3x3 convolutions (on a CPU they train ten times faster than depthwise ones); 0.3 M parameters.
 
     Output columns: three angles (units of ``SCALE_DEG``), their three log variances, four hip coordinates.
@@ -176,7 +176,7 @@ class _Run:
             images, target = prepare(crops, order[b * _BATCH : (b + 1) * _BATCH], True, dice)
             loss = loss_of(self.net(images), target)
             self.optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]  # torch's own signature is untyped
+            loss.backward()
             self.optimizer.step()
             total += float(loss.detach())
         self.epoch += 1
