@@ -107,3 +107,10 @@ def test_links_in_the_documents_lead_somewhere(repository: Path) -> None:
         if not (document.parent / link).exists()
     ]
     assert not broken, "\n".join(broken)
+
+
+def test_every_decision_is_listed_and_numbered_once(repository: Path) -> None:
+    folder = repository / "docs" / "decisions"
+    listed = re.findall(r"\]\((\d{4}-[^)]+)\)", (folder / "README.md").read_text(encoding="utf-8"))
+    assert listed == sorted(path.name for path in folder.glob("[0-9]*.md"))
+    assert [int(name[:4]) for name in listed] == list(range(1, len(listed) + 1))
