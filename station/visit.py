@@ -49,6 +49,7 @@ class Visit:
         self._last_good_s = 0.0
         self._since_s = 0.0
         self._good = 0
+        self._stopped = False
         self._verdicts: deque[bool] = deque(maxlen=DOUBT_WINDOW)
         self.name: StateName = "idle"
         self.prompt: str | None = None
@@ -77,14 +78,16 @@ class Visit:
         self._verdicts.clear()
         self._last_good_s = self._last_seen_s = t_s
         self.prompt = None
+        self._stopped = False
         self.name = "idle"
         return Change(self._enter("baseline", t_s), begins=True, ends=ends)
 
     def stop(self, t_s: float) -> Change:
-        """The session is over."""
+        """The session is over; whoever runs on after a stop does so unmeasured until he has left or starts again."""
         if not self.running:
             return Change()
         self.prompt = None
+        self._stopped = True
         return Change(self._enter("summary", t_s), ends=True)
 
     def baseline_taken(self, t_s: float) -> Change:
@@ -95,8 +98,11 @@ class Visit:
         """One frame."""
         if seen is not Seen.NOBODY:
             self._last_seen_s = t_s
-        elif self.running and self._last_seen_s is not None and t_s - self._last_seen_s > LEFT_AFTER_S:
-            return self.stop(t_s)
+        elif self._last_seen_s is not None and t_s - self._last_seen_s > LEFT_AFTER_S:
+            change = self.stop(t_s)
+            self._stopped = False
+            if change.ends:
+                return change
         if self.name == "summary" and t_s - self._since_s > SUMMARY_S:
             return Change(self._enter("idle", t_s))
         if self.name == "baseline" and (seen is Seen.MOVING or t_s - self._since_s > BASELINE_WAIT_S):
@@ -107,7 +113,7 @@ class Visit:
 
     def step_shown(self, t_s: float) -> Change:
         """A cycle of gait was seen: without a session, an automatic one begins."""
-        if self._auto and not self.running:
+        if self._auto and not self.running and not self._stopped:
             return self.start(t_s)
         return Change()
 

@@ -409,6 +409,10 @@ def _stability(metrics: Mapping[str, Metric]) -> Metric:
     drops = [score(f"pelvic_drop_peak_{side}_deg") for side in ("left", "right")]
     if drops[0] is None or drops[1] is None:
         return Metric(reason=metrics["pelvic_drop_peak_left_deg"].reason)
+    band = BANDS["pelvic_drop_peak_left_deg"]
+    widest = max(metrics[f"pelvic_drop_peak_{side}_deg"].ci95 or 0.0 for side in ("left", "right"))
+    if widest > band.red - band.green:
+        return Metric(reason=str(Reason.LOW_CONFIDENCE))  # the interval of a drop is wider than the scale it is put on
     groups: dict[str, list[float | None]] = {
         "level": [min(drops[0], drops[1])],
         "still": [score("sway_hw"), score("rotation_range_deg")],
@@ -419,11 +423,6 @@ def _stability(metrics: Mapping[str, Metric]) -> Metric:
         known = [s for s in scores if s is not None]
         if known:
             parts[name] = sum(known) / len(known)
-    return Metric(value=sum(parts.values()) / len(parts), ci95=_stability_ci(metrics), parts=parts)
-
-
-def _stability_ci(metrics: Mapping[str, Metric]) -> float:
-    """From the widest drop: a degree of drop is worth the slope of ``level``, a third of the whole."""
-    widest = max(metrics[f"pelvic_drop_peak_{side}_deg"].ci95 or 0.0 for side in ("left", "right"))
-    band = BANDS["pelvic_drop_peak_left_deg"]
-    return min(100.0, widest * 100.0 / (band.red - band.green) / 3)
+    # A degree of drop moves ``level`` by its slope, and the whole by the share of ``level`` in it.
+    ci95 = widest * 100.0 / (band.red - band.green) / len(parts)
+    return Metric(value=sum(parts.values()) / len(parts), ci95=ci95, parts=parts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -165,3 +166,20 @@ def test_feet_outside_the_picture_are_told_as_such() -> None:
     said = feed(view, [without(f, "ankle", "heel", "toe") for f in frames])
     assert len(strides(said)) > 15
     assert all("off_frame" in s.reasons for s in strides(said))
+
+
+def test_who_runs_on_after_a_stop_is_not_measured_until_he_left() -> None:
+    view, frames = seen(PLAIN)
+    session, said = Session(view), list[Output]()
+    for f in frames:
+        if f is frames[700]:
+            said += session.stop(f.t_s)
+        said += [x for x in session.feed(f) if not isinstance(x, Live)]
+    assert [s.name for s in said if isinstance(s, State)][-1] == "summary"
+    assert all(s.stride.end_s <= frames[700].t_s for s in strides(said))
+    end = frames[-1].t_s
+    for i in range(60):
+        said += session.feed(Observation(end + 0.1 * (i + 1), Pose.nobody()))
+    later = [replace(f, t_s=f.t_s + end + 6.2) for f in frames[:600]]
+    again = [x for f in later for x in session.feed(f)]
+    assert len(good(again)) > 5
