@@ -37,7 +37,7 @@ class Crops:
     labels: Tensor
 
 
-class PelvisNet(nn.Module):  # type: ignore[misc]  # torch is Any to the checks
+class PelvisNet(nn.Module):
     """Dense 3x3 convolutions (on a CPU they train ten times faster than depthwise ones); 0.3 M parameters.
 
     Output columns: three angles (units of ``SCALE_DEG``), their three log variances, four hip coordinates.
