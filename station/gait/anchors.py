@@ -1,7 +1,7 @@
 """Which leg swings: the zero crossings of the feet's height difference, one a step, as anchors of the gait phase.
 
 Seen from behind, the feet move against each other by 0.2–0.5 m in height, so the sign of (left − right) is the
-sturdiest thing in the picture. It changes near each toe-off. The anchors cut the run into cycles; where in a cycle
+sturdiest thing in the picture. It changes near each contact. The anchors cut the run into cycles; where in a cycle
 the foot meets and leaves the belt is told by :mod:`station.gait.events`.
 """
 

@@ -31,6 +31,8 @@ WARM_UP_CYCLES = 2
 GAUGE_GAIN = 0.2
 #: A contact phase that moved by more than this between cycles makes the stride's start be timed anew [s].
 CONTACT_MOVED_S = 0.005
+#: By more than this: the strides pooled so far would blur the curves [s].
+CONTACT_LEAPT_S = 0.020
 #: How far beyond the closing anchor the frames of a cycle must reach, in cycles.
 LOOK_AHEAD = 0.2
 #: A foot that misses its curve by more than this around an event did not do what the model says [m].
@@ -48,7 +50,7 @@ class Cycle:
     """One cycle between anchors and what was found out about it; the stride runs from ``start_s`` to ``end_s``.
 
     ``doubt_s``: sd added to its events where feet and pelvis contradict each other. ``keep``: strides before this one
-    that still count, where the speed changed. ``fall``: greatest downward acceleration of the pelvis [m/s²].
+    that still count, where the speed or the place of contact changed. ``fall``: greatest downward acceleration of the pelvis [m/s²].
     ``lift``: height of the left foot above the right one over the stride, 100 points of the pooled curve [m].
     """
 
@@ -218,8 +220,11 @@ class CycleReader:
     def _time_events(self, cycle: Cycle) -> Iterator[None]:
         left, right = self.footing["left"], self.footing["right"]
         cycle.doubt_s = max(left.doubt_s, right.doubt_s)
-        if abs(left.contact - self._contact_phase) * cycle.period_s > CONTACT_MOVED_S:
+        moved_s = abs(left.contact - self._contact_phase) * cycle.period_s
+        if moved_s > CONTACT_MOVED_S:
             self._last_contact = None  # the model has learnt better where contact lies: time both ends by it
+        if moved_s > CONTACT_LEAPT_S:
+            cycle.keep = 0  # the pooled strides lie at phases that count from elsewhere
         self._contact_phase = left.contact
         first = self._last_contact or self._event(cycle, "contact", "left", left.contact)
         wanted: tuple[tuple[str, Literal["contact", "off"], Side, float], ...] = (

@@ -43,6 +43,8 @@ FIRST_SHARE = 0.75
 PELVIS_DELAY_SHARE = 0.75
 #: Toe-off comes this much later still than the half-sine says (three runners, formula runners: 3 to 10 ms, one 18) [s].
 FORCE_GONE_AFTER_S = 0.008
+#: Longest contact that the pelvis alone may argue itself into [cycles].
+MOST_DUTY_ALONE = 0.40
 #: Sd of an event that the pelvis alone told [s].
 LONE_PELVIS_SD_S = 0.015
 #: Up to the first disagreement the foot is believed, from the second on the pelvis [s].
@@ -114,12 +116,14 @@ def locate(fit: Fit, side: Side, period_s: float, speeds: Floats, steepness: flo
     base = 0.0 if side == "left" else 0.5
     columns = COLUMNS[side]
     known = [c for c in columns[:3] if np.isfinite(fit.coef[c, 0])]
+    steep_s = STEEP_VIEW_S * (steepness - NOMINAL_STEEPNESS)
+    if not known:
+        return FootEvents(*_pelvis_events(speeds[:, PELVIS], base, period_s, steep_s), LONE_PELVIS_SD_S)
     toe, heel = columns[TOE] in known, columns[HEEL] if columns[HEEL] in known else columns[ANKLE]
     foot = speeds[:, known].mean(axis=1)
     fall = peak(-foot, base + CONTACT_WINDOW[0], base + CONTACT_WINDOW[1], FIRST_SHARE)
     sinking = _sinking(speeds[:, columns[TOE] if toe else heel], fall)
     off = _off(speeds[:, heel], sinking, base, period_s)
-    steep_s = STEEP_VIEW_S * (steepness - NOMINAL_STEEPNESS)
     by_foot = fall - (MIX_AFTER_CONTACT_S + steep_s + (0.0 if toe else WITHOUT_TOE_S)) / period_s
     if not np.isfinite(fit.coef[PELVIS, 0]):
         return FootEvents(by_foot, off, 0.01)
@@ -133,9 +137,9 @@ def locate(fit: Fit, side: Side, period_s: float, speeds: Floats, steepness: flo
     return FootEvents(sure_foot + (1 - FOOT_SHARE) * gap, off, max(doubt, doubt_off))
 
 
-def _force(duty: float) -> float:
+def _force(duty: float, most: float = 0.5) -> float:
     """Half-sine of force: time from contact until it has grown to body weight, as a share of the cycle."""
-    duty = min(max(duty, 0.15), 0.5)
+    duty = min(max(duty, 0.15), most)
     return duty / math.pi * math.asin(min(4 * duty / math.pi, 1.0))
 
 
@@ -163,7 +167,7 @@ def _pelvis_events(pelvis: Floats, base: float, period_s: float, steep_s: float)
     rise = peak(pelvis, fall + 0.12, fall + 0.42)
     contact, off = fall, rise
     for _ in range(4):
-        force = _force(off - contact)
+        force = _force(off - contact, MOST_DUTY_ALONE)
         contact = fall - PELVIS_DELAY_SHARE * force - (MIX_AFTER_CONTACT_S + steep_s) / period_s
         off = rise + force + FORCE_GONE_AFTER_S / period_s
     return contact, off

@@ -73,8 +73,15 @@ class FeetModel:
     def lift(self, contact: float) -> Floats:
         """Height of the left foot above the right one [m] at 100 phases from ``contact`` (a phase of the model) on."""
         assert self.fit is not None
-        left, right = (np.nanmean(self.fit.coef[COLUMNS[side][:2]], axis=0) for side in ("left", "right"))
+        left, right = (self._sole(side) for side in ("left", "right"))
         return np.asarray(basis(contact + np.arange(100) / 100, HARMONICS) @ (left - right))
+
+    def _sole(self, side: Side) -> Floats:
+        """Coefficients of heel and ankle together, or of the one that is known."""
+        assert self.fit is not None
+        heel, ankle = self.fit.coef[COLUMNS[side][:2]]
+        sole: Floats = np.where(np.isnan(heel), ankle, np.where(np.isnan(ankle), heel, (heel + ankle) / 2))
+        return sole
 
     def shift(
         self, phase: Floats, heights: Floats, period_s: float, columns: list[int], jitter_s: float

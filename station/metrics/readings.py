@@ -34,11 +34,11 @@ FLOOR: Mapping[str, float] = {
     "pelvic_drop_left_deg": 0.12, "pelvic_drop_right_deg": 0.12,
     "pelvic_drop_difference_deg": 0.10, "obliquity_range_deg": 0.15,
     "rotation_range_deg": 0.2, "tilt_mean_deg": 0.3, "tilt_range_deg": 0.2,
-    "sway_hw": 0.006, "sway_mm": 0.8, "vertical_oscillation_hw": 0.007, "vertical_oscillation_mm": 1.0,
+    "sway_hw": 0.006, "sway_mm": 0.8, "vertical_oscillation_hw": 0.007, "vertical_oscillation_mm": 1.2,
     "step_width_hw": 0.02, "step_width_mm": 2.0,
     "hip_adduction_left_deg": 0.30, "hip_adduction_right_deg": 0.30,
     "knee_gap_left_hw": 0.03, "knee_gap_right_hw": 0.03,
-    "trunk_lean_left_deg": 0.12, "trunk_lean_right_deg": 0.12,
+    "trunk_lean_left_deg": 0.20, "trunk_lean_right_deg": 0.20,
     "heel_whip_left_deg": 3.0, "heel_whip_right_deg": 3.0,
 }  # fmt: skip
 #: Channel whose noise governs a metric, and so its statistical error where the gradient is not of one channel.

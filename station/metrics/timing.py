@@ -12,7 +12,7 @@ from station.gait.cycles import Cycle
 #: Error of the coefficient of variation that no number of strides mends [share].
 CV_FLOOR = 0.002
 #: Force and picture need not agree on a single event: scatter of one against the other within a runner [s].
-EVENT_SCATTER_S = 0.0025
+EVENT_SCATTER_S = 0.003
 
 
 @dataclass(frozen=True, slots=True)
