@@ -50,8 +50,9 @@ class Cycle:
     """One cycle between anchors and what was found out about it; the stride runs from ``start_s`` to ``end_s``.
 
     ``doubt_s``: sd added to its events where feet and pelvis contradict each other. ``keep``: strides before this one
-    that still count, where the speed or the place of contact changed. ``fall``: greatest downward acceleration of the pelvis [m/s²].
-    ``lift``: height of the left foot above the right one over the stride, 100 points of the pooled curve [m].
+    that still count, where the speed or the place of contact changed. ``fall``: greatest downward acceleration of the
+    pelvis [m/s²]. ``lift``: height of the left foot above the right one over the stride, 100 points of the pooled
+    curve [m].
     """
 
     start_anchor_s: float

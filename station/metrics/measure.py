@@ -14,6 +14,7 @@ from station.harmonics import Fit, HarmonicPool, basis, huber_weights
 from station.metrics import readings
 from station.metrics.channels import AMPLITUDE, DECAY, HARMONICS, STRIDE_SD, Channel, channels, hip_width_m, weights
 from station.metrics.curves import Curves
+from station.metrics.intervals import combine
 from station.metrics.table import METRICS, Zone, bands
 from station.metrics.timing import Timing, pooled_timing, stride_timing
 from station.types import Floats, Metric, Stride, StrideMetrics
@@ -141,7 +142,7 @@ class StrideMeter:
         hidden = fit.strides >= GATE_STRIDES and against_the_swing(pooled, cycle.lift)
         yield None
         metrics: dict[str, Metric] = {}
-        for metrics in readings.combine(value.out, now.out, fit, context, self._timing, hidden):  # noqa: B007 (the last)
+        for metrics in combine(value.out, now.out, fit, context, self._timing, hidden):  # noqa: B007 (the last)
             yield None
         yield StrideMetrics(self._stride(cycle), "ok", (), metrics, self._zone(metrics), fit.strides)
 
