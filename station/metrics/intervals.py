@@ -24,8 +24,8 @@ from station.metrics.timing import EVENT_SCATTER_S, Timing, variation_pct
 from station.types import Metric, Reason
 
 #: Error of the contact and off instants that pooling does not mend: it differs from runner to runner [s].
-CONTACT_BIAS_S = 0.007
-OFF_BIAS_S = 0.009
+CONTACT_BIAS_S = 0.006
+OFF_BIAS_S = 0.008
 #: Systematic error that remains in each reading whatever the number of frames: perspective, landmarks, truncation.
 FLOOR: Mapping[str, float] = {
     "pelvic_drop_peak_left_deg": 0.10, "pelvic_drop_peak_right_deg": 0.10,

@@ -17,7 +17,7 @@ from station.types import Floats
 #: Axial rotation that nobody measured [deg]: cosine and sine of its fundamental from left contact on, as runners have
 #: it (right side forward about left contact, since the pelvis trails on the landing side), and how much they differ
 #: in it.
-USUAL_ROTATION_DEG, UNSEEN_ROTATION_DEG = (3.9, 2.2), 3.5
+USUAL_ROTATION_DEG, UNSEEN_ROTATION_DEG = (3.9, 2.2), 3.2
 #: The pelvis also swings to and fro along the line of sight; seen from above that adds to its rise [m per unit of
 #: elevation]: what runners have in common, and how much they differ.
 USUAL_SURGE_M, UNSEEN_SURGE_M = 0.011, 0.007
