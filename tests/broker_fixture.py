@@ -34,7 +34,7 @@ def listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def eventually(condition: Callable[[], object], timeout_s: float = 10.0, what: str = "") -> None:
+def eventually(condition: Callable[[], object], timeout_s: float = 30.0, what: str = "") -> None:
     """Wait until ``condition`` holds; fail the test after ``timeout_s``."""
     until_s = time.monotonic() + timeout_s
     while not condition():

@@ -149,7 +149,7 @@ def test_kill_9_leaves_no_process_either(start: Callable[..., Running], video: P
     family = running.family()
     assert len(family) == 3
     running.end(signal.SIGKILL)
-    eventually(lambda: not any(_alive(pid) for pid in family), 10, "all gone")
+    eventually(lambda: not any(_alive(pid) for pid in family), 30, "all gone")
 
 
 def test_no_web_starts_no_page(start: Callable[..., Running], video: Path) -> None:
