@@ -90,7 +90,8 @@ class Feed:
         self._hub.publish("link", {"broker": True})
 
     def _lost(self, _client: mqtt.Client, _data: Any, _flags: Any, reason: ReasonCode, _properties: Any) -> None:
-        log.warning("connection to the broker lost: %s", reason)
+        if reason.is_failure:  # otherwise it is our own good-bye
+            log.warning("connection to the broker lost: %s", reason)
         self._hub.publish("link", {"broker": False})
         self._hub.forget("live")
 
