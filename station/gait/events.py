@@ -46,7 +46,7 @@ FORCE_GONE_AFTER_S = 0.008
 #: Longest contact that the pelvis alone may argue itself into [cycles].
 MOST_DUTY_ALONE = 0.40
 #: Sd of an event that the pelvis alone told [s].
-LONE_PELVIS_SD_S = 0.015
+LONE_PELVIS_SD_S = 0.030
 #: Up to the first disagreement the foot is believed, from the second on the pelvis [s].
 OFF_CONTRADICTION_S, CONTACT_CONTRADICTION_S = (0.030, 0.060), (0.055, 0.090)
 #: The heel, freed of the belt's motion, rises fastest this long before toe-off [s].
