@@ -208,7 +208,7 @@ class Metric:
 class StrideMetrics:
     """A stride with every metric of ``docs/metrics.md``; ``reasons`` say why a rejected stride was rejected.
 
-    ``pooled``: strides behind ``value``; it starts over at a change of speed and after a long gap.
+    ``pooled``: strides behind ``value``; it starts over at a change of speed, a leap of contact and after a long gap.
     """
 
     stride: Stride

@@ -223,7 +223,7 @@ class CycleReader:
 
     def _time_events(self, cycle: Cycle) -> Iterator[None]:
         left, right = self.footing["left"], self.footing["right"]
-        rough_m = float(np.nanmax(self._fit().sigma[COLUMNS["left"][:3] + COLUMNS["right"][:3]]))
+        rough_m = float(np.fmax.reduce(self._fit().sigma[COLUMNS["left"][:3] + COLUMNS["right"][:3]], initial=0.0))
         rough_s = ROUGH_S_PER_M * max(rough_m - ROUGH_FROM_M, 0.0)
         cycle.doubt_s = float(np.hypot(max(left.doubt_s, right.doubt_s), rough_s))
         moved_s = abs(left.contact - self._contact_phase) * cycle.period_s
