@@ -24,18 +24,18 @@ from station.metrics.timing import EVENT_SCATTER_S, Timing, variation_pct
 from station.types import Metric, Reason
 
 #: Error of the contact and off instants that pooling does not mend: it differs from runner to runner [s].
-CONTACT_BIAS_S = 0.006
-OFF_BIAS_S = 0.008
+CONTACT_BIAS_S = 0.0055
+OFF_BIAS_S = 0.0075
 #: Systematic error that remains in each reading whatever the number of frames: perspective, landmarks, truncation.
 FLOOR: Mapping[str, float] = {
     "pelvic_drop_peak_left_deg": 0.10, "pelvic_drop_peak_right_deg": 0.10,
     "pelvic_drop_left_deg": 0.12, "pelvic_drop_right_deg": 0.12,
     "pelvic_drop_difference_deg": 0.10, "obliquity_range_deg": 0.15,
     "rotation_range_deg": 0.2, "tilt_mean_deg": 0.3, "tilt_range_deg": 0.2,
-    "sway_hw": 0.006, "sway_mm": 0.8, "vertical_oscillation_hw": 0.007, "vertical_oscillation_mm": 1.2,
-    "step_width_hw": 0.02, "step_width_mm": 2.0,
-    "hip_adduction_left_deg": 0.30, "hip_adduction_right_deg": 0.30,
-    "knee_gap_left_hw": 0.03, "knee_gap_right_hw": 0.03,
+    "sway_hw": 0.005, "sway_mm": 0.7, "vertical_oscillation_hw": 0.007, "vertical_oscillation_mm": 1.2,
+    "step_width_hw": 0.015, "step_width_mm": 1.6,
+    "hip_adduction_left_deg": 0.25, "hip_adduction_right_deg": 0.25,
+    "knee_gap_left_hw": 0.025, "knee_gap_right_hw": 0.025,
     "trunk_lean_left_deg": 0.20, "trunk_lean_right_deg": 0.20,
     "heel_whip_left_deg": 3.0, "heel_whip_right_deg": 3.0,
 }  # fmt: skip
@@ -74,7 +74,7 @@ MISSING: Mapping[Channel, Reason] = {
     Channel.FOOT_RIGHT: Reason.FEET_NOT_SEEN,
 }
 #: Hips in place of a pelvis estimator: their noise is the pixels', their meaning less sure.
-HIPS_WIDENING = 1.05
+HIPS_WIDENING = 1.02
 #: Residuals hold what strides differ in, too, and those strides are what the value speaks of: the pixels' share of
 #: them.
 PIXEL_SHARE = 0.8
