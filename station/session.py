@@ -67,6 +67,7 @@ class Session:
         self._source: str | None = None
         self._stability: float | None = None
         self._unjudged: StrideMetrics | None = None
+        self._end: GaitEvent | None = None  # contact that closes the newest stride
         self._profile = self.settings.profile
         self._open_books()
 
@@ -123,6 +124,9 @@ class Session:
         out: list[Output] = []
         while self._job is not None or self._due or self._unjudged is not None:
             self._work(np.inf, out)
+        if self._end is not None and self.visit.running:
+            out.append(self._end)  # no stride follows that would begin with it
+        self._end = None
         self._follow(self.visit.stop(self._now_s), out)
         return tuple(out)
 
@@ -177,6 +181,7 @@ class Session:
         self._recent.clear_scale()
         self._due.clear()
         self._job = None
+        self._end = None
         self._stability = None
         self._down_s = self._up_s = None
 
@@ -255,6 +260,7 @@ class Session:
         yield from self._reader.read(cycle)
         if cycle.keep is not None:
             self._meter.forget_all_but(cycle.keep)
+        self._end = None if cycle.reasons else cycle.events["end"]
         if cycle.reasons:
             yield self._meter.rejected(cycle)
             return
