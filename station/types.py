@@ -117,6 +117,39 @@ class Pose:
 
 
 @dataclass(frozen=True, slots=True)
+class PelvisLevel:
+    """The inclinometer: pelvis angles from one picture, degrees, each with its sd; NaN = it cannot tell.
+
+    They are in the frame of the *line of sight*: the camera turned (without rolling) until it looks straight at the
+    middle of the hips. Camera roll, pitch, height and the runner's place in the picture are still in them.
+    ``waist`` (0..1): how well the waist is seen. ``left_px``, ``right_px``: hip centres in the picture.
+    """
+
+    obliquity_deg: float
+    rotation_deg: float
+    tilt_deg: float
+    sd_obliquity_deg: float
+    sd_rotation_deg: float
+    sd_tilt_deg: float
+    waist: float = float("nan")
+    left_px: tuple[float, float] = (float("nan"), float("nan"))
+    right_px: tuple[float, float] = (float("nan"), float("nan"))
+
+
+@dataclass(frozen=True, slots=True)
+class PelvisRate:
+    """The optical gyroscope: how fast the pelvis patch turns in the picture since the last frame, degrees per second.
+
+    Positive = the right side rises. NaN with an infinite sd = lost (no person, too little texture, no consensus).
+    ``points`` agreed on it.
+    """
+
+    rate_dps: float
+    sd_dps: float
+    points: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class PelvisReading:
     """What an estimator says of the pelvis on one frame: the ``pelvis`` block of the pose track, world frame, degrees.
 
