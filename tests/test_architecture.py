@@ -15,7 +15,7 @@ PURE = (
 )  # fmt: skip
 WORLD = (
     "errors", "wire", "config", "plot", "mailbox", "camera", "inference", "models", "pose", "pelvis_net",
-    "optical_rate", "outbox", "publish", "broker", "health", "engine", "replay", "bench", "doctor", "web",
+    "optical_rate", "outbox", "publish", "broker", "health", "engine", "replay", "bench", "update", "doctor", "web",
     "lab", "__main__",
 )  # fmt: skip
 ROOMS = (*PURE, *WORLD)
