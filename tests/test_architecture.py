@@ -14,9 +14,9 @@ PURE = (
     "session",
 )  # fmt: skip
 WORLD = (
-    "errors", "wire", "config", "plot", "mailbox", "camera", "inference", "models", "pose", "pelvis_net",
-    "optical_rate", "outbox", "publish", "broker", "health", "engine", "replay", "bench", "update", "doctor", "web",
-    "lab", "__main__",
+    "errors", "printing", "wire", "config", "plot", "mailbox", "camera", "inference", "models", "pose", "pelvis_net",
+    "optical_rate", "outbox", "publish", "broker", "health", "engine", "replay", "bench", "calibrate", "update",
+    "doctor", "web", "lab", "__main__",
 )  # fmt: skip
 ROOMS = (*PURE, *WORLD)
 
