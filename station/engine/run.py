@@ -20,12 +20,13 @@ from station.config import Config, WebConfig, state_dir
 from station.engine.loop import Engine, Inbox
 from station.engine.observer import Observer, load_pose
 from station.engine.outlet import Outlet
+from station.engine.updates import UpdateNews, report_file
 from station.engine.version import version
 from station.errors import BrokerError, CameraError, ConfigError, HiplineError
 from station.outbox import Outbox
 from station.publish import Link, Publisher
 from station.session import Session, SessionSettings
-from station.wire.topics import discovery_topic
+from station.wire.topics import STATUS, discovery_topic
 
 _LOOK_EVERY_S = 0.1
 _RUNNING = "running  Ctrl-C stops everything"
@@ -65,6 +66,7 @@ def run(config: Config, arguments: Sequence[str], *, web: bool, open_browser: bo
             _link(config, host, port), outbox, version=version(), on_command=inbox.put, also=_discovery(config)
         )
         stack.callback(publisher.close)
+        stack.callback(_update_news(publisher).close)
         outlet = _outlet(config, camera, publisher)
         engine = Engine(
             camera,
@@ -88,6 +90,13 @@ def run(config: Config, arguments: Sequence[str], *, web: bool, open_browser: bo
                 raise
         say(f"stopping after {engine.frames} frames ({engine.frames_lost} dropped) and {outlet.strides} strides")
     return 0
+
+
+def _update_news(publisher: Publisher) -> UpdateNews:
+    since = wire.wall_label(time.time())
+    return UpdateNews(
+        report_file(), lambda block: publisher.say(STATUS, wire.status_json("online", since, version(), block))
+    )
 
 
 def _outlet(config: Config, camera: Camera, publisher: Publisher) -> Outlet:
