@@ -3,7 +3,10 @@
 Each shard is one file, drawn from (seed, number) alone: an interrupted run goes on where it stopped and ends with the
 same data. What a model could learn instead of the pelvis is taken away from it: obliquity, rotation and tilt are drawn
 on their own, legs stand, run, stay or follow by chance, trunks lean, shirts hang over the waistband and go with the
-thighs. ``--held-out`` draws from bodies and a shading method that training never sees.
+thighs. Half of the runners stand before something else than a gym, some wear a number belt. ``--held-out`` draws
+from bodies and a shading method that training never sees.
+
+Angles are those of the line of sight (:class:`station.types.PelvisLevel`): what a crop can show.
 """
 
 from __future__ import annotations
@@ -20,19 +23,24 @@ from numpy.typing import NDArray
 
 from station.lab.bodies import LIBRARY_SIZE, BodyLibrary, load_library, take
 from station.lab.gaitplan import Plan
-from station.lab.garments import Outfit, dress
+from station.lab.garments import Dressed, Outfit, dress
 from station.lab.gl import Look, Renderer
 from station.lab.pinhole import Pinhole
+from station.lab.rotations import arc
 from station.lab.scene import gym
 from station.lab.sensor import Sensor
 from station.lab.skinning import Loose, Normals, Rig, Skeleton, skin
-from station.lab.variety import random_camera, random_light, random_outfit, random_style
+from station.lab.variety import random_light, random_outfit, random_style
 from station.types import Floats, Pixels
 
 SIDE_PX = 128
 PER_SHARD, PER_RUNNER = 96, 8
 HELD_OUT_BODIES = (LIBRARY_SIZE - 4, LIBRARY_SIZE)
-#: Columns of ``labels``: camera-frame angles, hip centres in crop pixels, share of the waistband that shows, phase of
+#: Counted up when what a seed draws changes.
+REVISION = 2
+#: Half of the way round the waist that a camera behind the runner sees.
+_ROUND_BACK = np.radians(np.linspace(-84, 84, 25))
+#: Columns of ``labels``: line-of-sight angles, hip centres in crop pixels, share of the waistband that shows, phase of
 #: gait, world angles, how far the legs follow.
 LABELS = ("obliquity_deg", "rotation_deg", "tilt_deg", "left_x", "left_y", "right_x", "right_y", "waist", "phase",
           "world_obliquity_deg", "world_rotation_deg", "world_tilt_deg", "follow")  # fmt: skip
@@ -58,7 +66,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{options.out}: must be a folder, and --shards at least 1", file=sys.stderr)
         return 2
     options.out.mkdir(parents=True, exist_ok=True)
-    library, renderer, begin, made = load_library(), Renderer(SIDE_PX, SIDE_PX), time.monotonic(), 0
+    library, renderer, begin, made = load_library(), Renderer(SIDE_PX, SIDE_PX, shadow_px=768), time.monotonic(), 0
     for number in range(options.shards):
         path = options.out / f"{'held' if options.held_out else 'train'}_{options.seed}_{number:04d}.npz"
         if path.is_file():
@@ -80,7 +88,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def shard(library: BodyLibrary, renderer: Renderer, seed: int, number: int, held_out: bool) -> list[Crop]:
     """The crops of one shard."""
-    rng = np.random.default_rng([seed, number, int(held_out)])
+    rng = np.random.default_rng([REVISION, seed, number, int(held_out)])
     crops: list[Crop] = []
     while len(crops) < PER_SHARD:
         crops += _of_one_runner(library, renderer, rng, held_out)
@@ -96,6 +104,8 @@ def _of_one_runner(library: BodyLibrary, renderer: Renderer, rng: np.random.Gene
     renderer.set_runner(worn)
     normals = Normals(worn.mesh.faces, len(worn.mesh.vertices_m))
     look = Look((0.0, 0.0, 0.0), int(rng.integers(3)), cloth=int(held_out))
+    elsewhere = rng.uniform() < 0.5
+    number_belt = NumberBelt.random(rng, rig, worn) if rng.uniform() < 0.12 else None
     crops = []
     for _ in range(PER_RUNNER):
         t_s, camera = float(rng.uniform(0, rig.plan.style.period_s)), random_camera(rng)
@@ -105,10 +115,80 @@ def _of_one_runner(library: BodyLibrary, renderer: Renderer, rng: np.random.Gene
         vertices = skin(rig, skeleton, worn.mesh)
         seed = rng.uniform(0, 9, 3)
         look = replace(look, seed=(float(seed[0]), float(seed[1]), float(seed[2])))
-        light = renderer.draw(window, random_light(rng), look, float(rng.uniform(0, 3)), (vertices, normals(vertices)))
-        image = _seen(rng, light[..., :3])
-        crops.append(Crop(image, label_of(window, skeleton, outfit, rig.plan.phase(t_s) % 1.0, t_s, rig, loose)))
+        light, drawn = random_light(rng), (vertices, normals(vertices))
+        seen = renderer.draw(window, light, look, float(rng.uniform(0, 3)), drawn, surroundings=not elsewhere)
+        linear, covered = seen[..., :3], seen[..., 3:].clip(0, 1)
+        if elsewhere:
+            linear += (1 - covered) * _backdrop(rng, float(linear.sum() / max(covered.sum(), 1.0) / 3))
+        if number_belt is not None:
+            linear = number_belt.draw(linear, window, skeleton)
+        image = _seen(rng, linear)
+        label = label_of(window, skeleton, outfit, rig.plan.phase(t_s) % 1.0, t_s, rig, loose)
+        if number_belt is not None:
+            label[LABELS.index("waist")] = 1.0
+        crops.append(Crop(image, label))
     return crops
+
+
+def random_camera(rng: np.random.Generator) -> Pinhole:
+    """Any mount and lens that the station should cope with, aimed at the runner with errors."""
+    height, distance = float(rng.uniform(0.6, 1.6)), float(rng.uniform(1.6, 3.5))
+    return Pinhole(
+        focal_px=640 / float(np.tan(np.radians(rng.uniform(50, 90)) / 2)),
+        height_m=height,
+        distance_m=distance,
+        x_m=float(rng.normal(0, 0.10)),
+        pitch_deg=float(rng.normal(np.degrees(np.arctan2(0.85 - height, distance)), 4.0)),
+        roll_deg=float(np.clip(rng.normal(0, 1.5), -3, 3)),
+        yaw_deg=float(rng.normal(0, 1.5)),
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NumberBelt:
+    """An elastic belt round the waist: a ring that goes with the pelvis, ``rim_m`` (2, n, 3) in the rest pose."""
+
+    rim_m: Floats
+    origin_m: Floats
+    colour: Floats
+
+    @classmethod
+    def random(cls, rng: np.random.Generator, rig: Rig, worn: Dressed) -> NumberBelt | None:
+        """A belt that fits the runner; ``None`` where the clothes leave no waist to put it on."""
+        vertices = worn.mesh.vertices_m
+        height, width = worn.waist_y_m + float(rng.uniform(-0.05, 0.03)), float(rng.uniform(0.012, 0.05))
+        near = (np.abs(vertices[:, 1] - height) < 0.03) & (worn.mesh.weights[:, 0] > 0.5)
+        if near.sum() < 12:
+            return None
+        ring = vertices[near]
+        middle = (ring.max(axis=0) + ring.min(axis=0)) / 2
+        half = (ring.max(axis=0) - ring.min(axis=0)) / 2 + 0.004
+        x, z = middle[0] + half[0] * np.sin(_ROUND_BACK), middle[2] + half[2] * np.cos(_ROUND_BACK)
+        rim = np.stack([np.stack([x, np.full_like(x, height + side * width / 2), z], 1) for side in (1, -1)])
+        return cls(rim, rig.body.joint("pelvis"), rng.uniform(0.02, 0.8, 3))
+
+    def draw(self, linear: NDArray[np.float32], window: Pinhole, skeleton: Skeleton) -> NDArray[np.float32]:
+        """The belt over the picture."""
+        upper, lower = window.project((self.rim_m - self.origin_m) @ skeleton.attitude[0].T + skeleton.joint_m[0])
+        outline = np.round(np.concatenate([upper, lower[::-1]]) * 64).astype(np.int32)
+        mask = np.zeros(linear.shape[:2], dtype=np.uint8)
+        cv2.fillPoly(mask, [outline], 255, cv2.LINE_AA, 6)
+        share = (mask / 255.0).astype(np.float32)[..., None]
+        shade = cv2.GaussianBlur(linear.mean(axis=2), (0, 0), 4)[..., None] * 1.3 + 0.02
+        return (linear * (1 - share) + share * shade * self.colour * 2).astype(np.float32)
+
+
+def _backdrop(rng: np.random.Generator, level: float) -> NDArray[np.float32]:
+    """Something else behind the runner: blotches, edges and people-sized blocks of any colour."""
+    scene = np.full((SIDE_PX, SIDE_PX, 3), rng.uniform(0, 2, 3) * level, dtype=np.float32)
+    for _ in range(int(rng.integers(3, 14))):
+        middle, size = rng.uniform(0, SIDE_PX, 2), rng.uniform(4, 60, 2)
+        box = cv2.boxPoints((tuple(middle), tuple(size), float(rng.uniform(0, 90)))).astype(np.int32)
+        cv2.fillPoly(scene, [box], tuple(float(v) for v in rng.uniform(0, 2.5, 3) * level))
+    grain = rng.normal(0, 1, (16, 16, 3)).astype(np.float32)
+    scene *= np.exp(float(rng.uniform(0, 0.6)) * cv2.resize(grain, (SIDE_PX, SIDE_PX))).astype(np.float32)
+    soft: NDArray[np.float32] = np.asarray(cv2.GaussianBlur(scene, (0, 0), float(rng.uniform(0.5, 2.5))), np.float32)
+    return soft
 
 
 def random_pelvis(rng: np.random.Generator, run_deg: tuple[float, float, float]) -> Loose:
@@ -145,7 +225,10 @@ def label_of(
     window: Pinhole, skeleton: Skeleton, outfit: Outfit, phase: float, t_s: float, rig: Rig, loose: Loose
 ) -> Floats:
     """The label of one crop, in the order of :data:`LABELS`."""
-    seen = window.attitude.T @ skeleton.pelvis
+    middle = (skeleton.hips_m["L"] + skeleton.hips_m["R"]) / 2
+    toward = window.attitude.T @ (middle - window.position_m)
+    line_of_sight = arc(np.array([0.0, 0.0, -1.0]), toward / np.linalg.norm(toward))
+    seen = line_of_sight.T @ window.attitude.T @ skeleton.pelvis
     right, up = seen[:, 0], seen[:, 1]
     angles = np.degrees([np.arctan2(right[1], right[0]), np.arctan2(-right[2], right[0]), np.arctan2(-up[2], up[1])])
     hips = window.project(np.stack([skeleton.hips_m["L"], skeleton.hips_m["R"]])).ravel()

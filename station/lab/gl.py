@@ -63,9 +63,9 @@ class _Drawable:
 class Renderer:
     """Draws one window of a picture; make one per window size (each owns an OpenGL context)."""
 
-    def __init__(self, width_px: int, height_px: int, samples: int = 4) -> None:
+    def __init__(self, width_px: int, height_px: int, samples: int = 4, shadow_px: int = _SHADOW_PX) -> None:
         os.environ.setdefault("LP_NUM_THREADS", "2")
-        self.size_px = (width_px, height_px)
+        self.size_px, self._shadow_px = (width_px, height_px), shadow_px
         make: Any = moderngl.create_standalone_context  # its type hints know no backend
         context: Any = make(backend="egl")
         self._context = context
@@ -91,7 +91,7 @@ class Renderer:
         context.enable(moderngl.DEPTH_TEST)
 
     def _shadow_map(self) -> tuple[Any, Any]:
-        depth = self._context.depth_texture((_SHADOW_PX, _SHADOW_PX))
+        depth = self._context.depth_texture((self._shadow_px, self._shadow_px))
         depth.compare_func, depth.filter = "<=", (moderngl.LINEAR, moderngl.LINEAR)
         depth.repeat_x = depth.repeat_y = False
         return depth, self._context.framebuffer(depth_attachment=depth)
@@ -138,12 +138,14 @@ class Renderer:
         shadows: bool = True,
         still: bool = True,
         turn: float = 0.0,
+        surroundings: bool = True,
     ) -> NDArray[np.float32]:
         """The window whose upper left corner is ``window_px``: linear RGB and coverage (height, width, 4).
 
         ``shadows`` False keeps the shadow maps of the last call, for the sub-frames of one exposure. ``still`` False
         leaves out (but keeps hiding behind it) what stays as it is: there the coverage is 0, for a stored background.
         ``turn`` (0..1) turns the pattern of shadow samples: sub-frames with different turns average its grain away.
+        ``surroundings`` False draws the runner alone: what she covers.
         """
         things = list(self._solids)
         if runner is not None and self._runner is not None:
@@ -173,7 +175,7 @@ class Renderer:
             self._context.depth_func = "<"
         if not still:
             self._solids[1].depth.render()
-        for solid in self._solids if still else self._solids[:1]:
+        for solid in (self._solids if still else self._solids[:1]) if surroundings else ():
             solid.picture.render()
         self._context.copy_framebuffer(self._one, self._many)
         raw = np.frombuffer(self._one.read(components=4, dtype="f2", alignment=1), "f2")
