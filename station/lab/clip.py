@@ -184,6 +184,8 @@ def truth_of(studio: Studio, frames: int, laps: int = 1) -> dict[str, Any]:
 
 def _peak_drops(studio: Studio, obliquity_deg: Any) -> dict[str, float]:
     """Mean over the stances of the peak drop against the clip's mean obliquity (finely sampled, not per frame)."""
+    if studio.shot.sweep is not None:  # the pelvis does not go with the stances
+        return {}
     plan, level = studio.rig.plan, float(np.mean(obliquity_deg))
     peaks = {}
     for side, name, sign in (("L", "left", -1.0), ("R", "right", 1.0)):

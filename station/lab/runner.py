@@ -16,6 +16,7 @@ from station.lab.pinhole import Pinhole
 from station.lab.scene import gym
 from station.lab.sensor import Sensor
 from station.lab.skinning import Normals, Rig, Skeleton, skin
+from station.lab.sweep import Sweep
 from station.types import KEYPOINTS, Floats
 
 _LIMBS = {"shoulder": "upperarm", "hip": "thigh", "knee": "shank", "ankle": "foot"}
@@ -23,7 +24,7 @@ _LIMBS = {"shoulder": "upperarm", "hip": "thigh", "knee": "shank", "ankle": "foo
 
 @dataclass(frozen=True, slots=True)
 class Take:
-    """Everything that decides a rendered clip; equal takes give equal pictures."""
+    """Everything that decides a rendered clip; equal takes give equal pictures. ``sweep``: the pelvis moves alone."""
 
     body: int = 0
     style: Style = field(default_factory=Style)
@@ -35,6 +36,7 @@ class Take:
     scene_seed: int = 3
     exposure_s: float = 0.003
     exposures: int = 2
+    sweep: Sweep | None = None
 
 
 class Studio:
@@ -51,11 +53,16 @@ class Studio:
         self._renderers: dict[tuple[int, int], Renderer] = {}
         self._background: NDArray[np.float32] | None = None
 
+    def skeleton(self, t_s: float) -> Skeleton:
+        """The bones at a time, pelvis sweep included."""
+        sweep = self.shot.sweep
+        return self.rig.skeleton(t_s) if sweep is None else sweep.skeleton(self.rig, t_s)
+
     def _window(self) -> tuple[int, int, int, int]:
         camera, period = self.shot.camera, self.shot.style.period_s / self.shot.style.strides
         seen = []
         for t in np.linspace(0, 3 * period, 48):
-            points = skin(self.rig, self.rig.skeleton(float(t)), self.clothed.mesh)[::9]
+            points = skin(self.rig, self.skeleton(float(t)), self.clothed.mesh)[::9]
             toward = np.asarray(self.shot.light.key) / self.shot.light.key[1]
             shade = points - points[:, 1:2] * toward
             seen += [camera.project(points), camera.project(shade)]
@@ -97,7 +104,7 @@ class Studio:
         total = np.zeros((height, width, 4), dtype=np.float32)
         for i in range(n):
             at = t_s + shot.exposure_s * ((i + 0.5) / n - 0.5)
-            vertices = skin(self.rig, self.rig.skeleton(at), self.clothed.mesh)
+            vertices = skin(self.rig, self.skeleton(at), self.clothed.mesh)
             shifted = _jitter(camera, i, n)
             total += renderer.draw(
                 shifted,
@@ -135,7 +142,7 @@ class Studio:
 
     def truth_at(self, t_s: float) -> dict[str, Any]:
         """Angles, pelvis centre, keypoints and foot contact at an instant (``angles`` straight from the hip line)."""
-        bones = self.rig.skeleton(t_s)
+        bones = self.skeleton(t_s)
         points = self.keypoints_m(bones)
         line = bones.hips_m["R"] - bones.hips_m["L"]
         up = bones.pelvis[:, 1]
