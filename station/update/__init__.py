@@ -1,1 +1,1 @@
-"""Over-the-air updates: what a release is, who may sign it, how it comes here and how the station changes over to it."""
+"""Over-the-air updates: what a release is, who may sign it, how it comes here, how the station changes over to it."""

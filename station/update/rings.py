@@ -27,8 +27,8 @@ class Rollout:
     """Which version stations should run.
 
     ``version`` goes to the ``canary`` stations and to ``percent`` (0 to 100) of all; the others keep to ``stable``, the
-    version before it, which is ``None`` before there was one. ``halt`` stops ``version`` everywhere: nobody starts on it
-    any more; those who run it keep it. ``reason`` says why it is halted.
+    version before it, which is ``None`` before there was one. ``halt`` stops ``version`` everywhere: nobody starts on
+    it any more; those who run it keep it. ``reason`` says why it is halted.
     """
 
     version: str
@@ -40,7 +40,7 @@ class Rollout:
 
 
 def bucket(station: str) -> float:
-    """Where a station (``<gym>/<station>``) lies between 0 and 100, for ever: spread evenly, the same on every machine."""
+    """Where a station (``<gym>/<station>``) lies between 0 and 100: evenly spread, and for ever the same."""
     digest = hashlib.sha256(f"hipline ring {station}".encode()).digest()
     return int.from_bytes(digest[:4], "big") / 2**32 * 100
 
