@@ -95,8 +95,8 @@ def check(settings: Settings, version: str | None = None) -> Available | None:
     manifest = _manifest(trust, source, version, settings)
     if manifest.sequence < settings.sequence:
         raise UpdateError(
-            f"release {version}: older than the one that runs here (sequence {manifest.sequence} < {settings.sequence}); nothing "
-            " was installed"
+            f"release {version}: older than the one that runs here (sequence {manifest.sequence} < "
+            f"{settings.sequence}); nothing was installed"
         )
     if 0 < settings.sequence < manifest.minimum_previous:
         raise UpdateError(
