@@ -6,7 +6,7 @@ Commands (each with ``--help``; all but the first two go on where they were inte
 * ``python -m station.lab.bodies`` — export the bodies into the cache, once
 * ``python -m station.lab.frames OUT_DIR --n 60 --seed 1`` — pictures of many runners, for calibration
 * ``python -m station.lab.clip OUT.mp4`` — the bundled clip with its truth
-* ``python -m station.lab.dataset OUT_DIR --shards 100 --seed 1 [--held-out]`` — pelvis crops with truth
+* ``python -m station.lab.dataset OUT_DIR --shards 100 --seed 1 [--kind held]`` — pelvis crops with truth
 * ``python -m station.lab.train DATA_DIR OUT_DIR --minutes 60`` — the pelvis net
 
 How a picture comes about: ``bodies`` (rest shapes) and ``gaitplan`` (when feet land, how the pelvis moves) meet in

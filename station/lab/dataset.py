@@ -1,9 +1,9 @@
-"""Pelvis crops with exact truth: ``python -m station.lab.dataset OUT_DIR --shards 100 --seed 1 [--held-out]``.
+"""Pelvis crops with exact truth: ``python -m station.lab.dataset OUT_DIR --shards 100 --seed 1 [--kind held]``.
 
 Each shard is one file, drawn from (seed, number) alone: an interrupted run goes on where it stopped and ends with the
 same data. What a model could learn instead of the pelvis is taken away from it: obliquity, rotation and tilt are drawn
 on their own, legs stand, run, stay or follow by chance, trunks lean, shirts hang over the waistband and go with the
-thighs. Half of the runners stand before something else than a gym, some wear a number belt. ``--held-out`` draws
+thighs. Half of the runners stand before something else than a gym, some wear a number belt. ``--kind held`` draws
 from bodies and a shading method that training never sees.
 
 Angles are those of the line of sight (:class:`station.types.PelvisLevel`): what a crop can show.
@@ -35,6 +35,7 @@ from station.types import Floats, Pixels
 
 SIDE_PX = 128
 PER_SHARD, PER_RUNNER = 96, 8
+KINDS = ("train", "held", "check")
 HELD_OUT_BODIES = (LIBRARY_SIZE - 4, LIBRARY_SIZE)
 #: Counted up when what a seed draws changes.
 REVISION = 2
@@ -60,7 +61,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("out", type=Path, help="folder for the shards (made when missing)")
     parser.add_argument("--shards", type=int, default=100, help=f"how many, of {PER_SHARD} crops each (default 100)")
     parser.add_argument("--seed", type=int, default=1, help="which ones (default 1)")
-    parser.add_argument("--held-out", action="store_true", help="bodies and shading kept for scoring")
+    parser.add_argument(
+        "--kind",
+        choices=KINDS,
+        default="train",
+        help="held: bodies and shading kept for scoring; check: like train, to fit the told variances (default train)",
+    )
     options = parser.parse_args(arguments)
     if options.shards < 1 or (options.out.exists() and not options.out.is_dir()):
         print(f"{options.out}: must be a folder, and --shards at least 1", file=sys.stderr)
@@ -68,10 +74,10 @@ def main(arguments: list[str] | None = None) -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     library, renderer, begin, made = load_library(), Renderer(SIDE_PX, SIDE_PX, shadow_px=768), time.monotonic(), 0
     for number in range(options.shards):
-        path = options.out / f"{'held' if options.held_out else 'train'}_{options.seed}_{number:04d}.npz"
+        path = options.out / f"{options.kind}_{options.seed}_{number:04d}.npz"
         if path.is_file():
             continue
-        crops = shard(library, renderer, options.seed, number, options.held_out)
+        crops = shard(library, renderer, options.seed, number, options.kind)
         partial = path.with_suffix(".part.npz")
         np.savez_compressed(
             partial,
@@ -86,12 +92,12 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def shard(library: BodyLibrary, renderer: Renderer, seed: int, number: int, held_out: bool) -> list[Crop]:
+def shard(library: BodyLibrary, renderer: Renderer, seed: int, number: int, kind: str) -> list[Crop]:
     """The crops of one shard."""
-    rng = np.random.default_rng([REVISION, seed, number, int(held_out)])
+    rng = np.random.default_rng([REVISION, seed, number, KINDS.index(kind)])
     crops: list[Crop] = []
     while len(crops) < PER_SHARD:
-        crops += _of_one_runner(library, renderer, rng, held_out)
+        crops += _of_one_runner(library, renderer, rng, kind == "held")
     return crops
 
 
@@ -187,8 +193,8 @@ def _backdrop(rng: np.random.Generator, level: float) -> NDArray[np.float32]:
         cv2.fillPoly(scene, [box], tuple(float(v) for v in rng.uniform(0, 2.5, 3) * level))
     grain = rng.normal(0, 1, (16, 16, 3)).astype(np.float32)
     scene *= np.exp(float(rng.uniform(0, 0.6)) * cv2.resize(grain, (SIDE_PX, SIDE_PX))).astype(np.float32)
-    soft: NDArray[np.float32] = np.asarray(cv2.GaussianBlur(scene, (0, 0), float(rng.uniform(0.5, 2.5))), np.float32)
-    return soft
+    cv2.GaussianBlur(scene, (0, 0), float(rng.uniform(0.5, 2.5)), dst=scene)
+    return scene
 
 
 def random_pelvis(rng: np.random.Generator, run_deg: tuple[float, float, float]) -> Loose:

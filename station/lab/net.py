@@ -37,17 +37,20 @@ class PelvisNet(nn.Module):
         super().__init__()
         plan = ((3, 24, 2), (24, 32, 2), (32, 56, 2), (56, 56, 1), (56, 96, 2), (96, 96, 1))
         self.features = nn.Sequential(*[_block(*step) for step in plan], _block(96, 16, 1, kernel=1))
-        self.head = nn.Sequential(nn.Linear(16 * (INPUT_PX // 16) ** 2, 96), nn.ReLU(), nn.Linear(96, len(OUTPUTS)))
+        # The head is convolutions too: one over all that is left of the picture, one on its single point.
+        self.head = nn.Sequential(nn.Conv2d(16, 96, INPUT_PX // 16), nn.ReLU6(), nn.Conv2d(96, len(OUTPUTS), 1))
 
     def forward(self, images: Tensor) -> Tensor:
         """Raw outputs (n, len(OUTPUTS)) for images (n, 3, INPUT_PX, INPUT_PX) in -1..1."""
-        out: Tensor = self.head(self.features(images).flatten(1))
+        out: Tensor = self.head(self.features(images)).flatten(1)
         return torch.cat([out[:, :3], out[:, 3:6].clamp(*LOG_VARIANCE), out[:, 6:]], dim=1)
 
 
 def _block(inside: int, outside: int, stride: int, kernel: int = 3) -> nn.Sequential:
-    convolution = nn.Conv2d(inside, outside, kernel, stride, kernel // 2, bias=False)
-    return nn.Sequential(convolution, nn.BatchNorm2d(outside), nn.ReLU6())
+    # TFLite's "same" padding: a stride of two on an even picture pads on the right and below only.
+    pad = {(3, 1): (1, 1, 1, 1), (3, 2): (0, 1, 0, 1), (1, 1): (0, 0, 0, 0)}[kernel, stride]
+    convolution = nn.Conv2d(inside, outside, kernel, stride, bias=False)
+    return nn.Sequential(nn.ZeroPad2d(pad), convolution, nn.BatchNorm2d(outside), nn.ReLU6())
 
 
 def prepare(crops: Crops, rows: Tensor, dice: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
@@ -88,7 +91,7 @@ def _turned(images: Tensor, hips: Tensor, angles: Tensor, dice: torch.Generator)
     def normal(sd: float, *shape: int) -> Tensor:
         return torch.randn(n, *shape, generator=dice) * sd
 
-    turn, zoom, shift = normal(2.5), (INPUT_PX / SIDE_PX) * torch.exp(normal(0.06)), normal(0.04, 2)
+    turn, zoom, shift = normal(2.5), (INPUT_PX / SIDE_PX) * torch.exp(normal(0.05)), normal(0.03, 2)
     alone = normal(5.0) * (torch.rand(n, generator=dice) < 0.5)
     c, s = torch.cos(torch.deg2rad(turn)), torch.sin(torch.deg2rad(turn))
     # From where a pixel of the output is to where it comes from; a positive turn lifts the right side.

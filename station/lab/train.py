@@ -154,12 +154,12 @@ def report(net: PelvisNet, crops: Crops) -> list[str]:
     """Scores on crops: each angle, and obliquity where the waistband shows, where it is covered, on level pelvises."""
     angles, sd = predict(net, crops)
     labels = crops.labels.double().numpy()
-    lines = [f"{name:9s} {_score(angles[:, i], labels[:, i], sd[:, i])}" for i, name in enumerate(ANGLES)]
+    lines = [f"{name:9s} {score(angles[:, i], labels[:, i], sd[:, i])}" for i, name in enumerate(ANGLES)]
     waist = labels[:, LABELS.index("waist")]
     level = np.abs(labels[:, LABELS.index("world_obliquity_deg")]) < 1e-6
     for name, rows in (("waist seen", waist > 0.6), ("waist covered", waist < 0.2)):
         if rows.sum() > 20:
-            lines.append(f"obliquity, {name}: {_score(angles[rows, 0], labels[rows, 0], sd[rows, 0])}")
+            lines.append(f"obliquity, {name}: {score(angles[rows, 0], labels[rows, 0], sd[rows, 0])}")
     if level.sum() > 5:
         off = angles[level, 0] - labels[level, 0]
         size = float(np.sqrt(np.mean(off**2)))
@@ -167,7 +167,8 @@ def report(net: PelvisNet, crops: Crops) -> list[str]:
     return lines
 
 
-def _score(said: Floats, true: Floats, sd: Floats) -> str:
+def score(said: Floats, true: Floats, sd: Floats) -> str:
+    """Correlation, gain, bias, RMSE and how honest the sd is, on one line; all in degrees."""
     gain = float(np.polyfit(true, said, 1)[0])
     r = float(np.corrcoef(true, said)[0, 1])
     error = said - true
