@@ -130,6 +130,14 @@ class OutboxConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class UpdateConfig:
+    """Where releases come from: an address or a folder, and the root metadata this station was enrolled with."""
+
+    source: str | None = _text(None, r"\S+", "an address beginning with http:// or https://, or a folder")
+    root: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """The whole configuration; ``origin`` names the file it came from (for messages)."""
 
@@ -142,6 +150,7 @@ class Config:
     mqtt: MqttConfig = MqttConfig()
     web: WebConfig = WebConfig()
     outbox: OutboxConfig = OutboxConfig()
+    update: UpdateConfig = UpdateConfig()
     origin: str = "defaults"
 
     @property
