@@ -181,7 +181,8 @@ class NumberBelt:
         cv2.fillPoly(mask, [outline], 255, cv2.LINE_AA, 6)
         share = (mask / 255.0).astype(np.float32)[..., None]
         shade = cv2.GaussianBlur(linear.mean(axis=2), (0, 0), 4)[..., None] * 1.3 + 0.02
-        return (linear * (1 - share) + share * shade * self.colour * 2).astype(np.float32)
+        painted: NDArray[np.float32] = linear * (1 - share) + share * (2 * shade * self.colour).astype(np.float32)
+        return painted
 
 
 def _backdrop(rng: np.random.Generator, level: float) -> NDArray[np.float32]:
