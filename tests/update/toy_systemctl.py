@@ -1,0 +1,93 @@
+#!/usr/bin/env python3
+"""The few words of ``systemctl`` that the updater uses, for real processes without a systemd.
+
+A unit is a folder under ``$TOY_UNITS``; a keeper process starts ``current/venv/bin/station`` again when it ends, five
+times at most, and dies with everything when ``stop`` is asked for. ``calls`` lists every call.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+UNITS = Path(os.environ["TOY_UNITS"])
+WORDS = {"station.service": ["run", "--no-web"], "station-web.service": ["web"]}
+
+
+def main(words: list[str]) -> int:
+    with (UNITS / "calls").open("a") as calls:
+        calls.write(" ".join(words) + "\n")
+    word, units = words[0], [name for name in words[1:] if name in WORDS]
+    if word in ("restart", "start"):
+        for unit in units:
+            if word == "restart" or not alive(unit):
+                stop(unit)
+                start(unit)
+    elif word == "stop":
+        for unit in units:
+            stop(unit)
+    elif word == "show":
+        folder = UNITS / words[1]
+        restarts = (folder / "restarts").read_text() if (folder / "restarts").exists() else "0"
+        failed = (folder / "failed").exists()
+        ready = alive(words[1]) and (folder / "ready").exists()
+        active = "failed" if failed else "active" if ready else "activating" if alive(words[1]) else "inactive"
+        print(f"ActiveState={active}\nNRestarts={restarts}\nResult={'exit-code' if failed else 'success'}")
+    return 0
+
+
+def alive(unit: str) -> bool:
+    try:
+        os.kill(int((UNITS / unit / "keeper").read_text()), 0)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def start(unit: str) -> None:
+    folder = UNITS / unit
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    with (folder / "log").open("ab") as log:
+        keeper = subprocess.Popen(
+            [sys.executable, __file__, "keep", unit], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            start_new_session=True,
+        )  # fmt: skip
+    (folder / "keeper").write_text(str(keeper.pid))
+
+
+def stop(unit: str) -> None:
+    with contextlib.suppress(OSError, ValueError):
+        pid = int((UNITS / unit / "keeper").read_text())
+        os.killpg(pid, signal.SIGKILL)
+        until_s = time.monotonic() + 5
+        while Path(f"/proc/{pid}/stat").exists() and time.monotonic() < until_s:
+            with contextlib.suppress(OSError):
+                if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                    break
+            time.sleep(0.01)
+
+
+def keep(unit: str) -> int:
+    folder = UNITS / unit
+    environment = {**os.environ, "TOY_UNIT": str(folder)}
+    environment.pop("HIPLINE_FAILPOINT", None)
+    station = Path(os.environ["HIPLINE_ROOT"]) / "current/venv/bin/station"
+    for restarts in range(5):
+        (folder / "restarts").write_text(str(restarts))
+        with contextlib.suppress(OSError):  # a release without a program: as systemd's 203/EXEC
+            subprocess.run([station, *WORDS[unit]], env=environment, check=False)
+        (folder / "ready").unlink(missing_ok=True)
+        time.sleep(0.05)
+    (folder / "failed").touch()
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(keep(sys.argv[2]) if sys.argv[1] == "keep" else main(sys.argv[1:]))
