@@ -137,10 +137,12 @@ def _add_run(commands: _Commands[argparse.ArgumentParser], common: argparse.Argu
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    from station.engine.reload import reloader
     from station.engine.run import run
 
-    web = not arguments.no_web
-    return run(_loaded(arguments), _passed_on(arguments), web=web, open_browser=arguments.open)
+    config = _loaded(arguments)
+    chores = {"config-reload": reloader(config, lambda: _loaded(arguments))}
+    return run(config, _passed_on(arguments), web=not arguments.no_web, open_browser=arguments.open, chores=chores)
 
 
 def _add_replay(commands: _Commands[argparse.ArgumentParser], common: argparse.ArgumentParser) -> None:

@@ -159,6 +159,16 @@ class Config:
         return f"{self.mqtt.root}/{self.station.gym}/{self.station.name}"
 
 
+def changed_keys(old: Config, new: Config) -> tuple[str, ...]:
+    """The keys (``table.name``) whose values differ, in the order of the tables."""
+    return tuple(
+        f"{table}.{item.name}"
+        for table, kind in TABLES.items()
+        for item in dataclasses.fields(kind)
+        if getattr(getattr(old, table), item.name) != getattr(getattr(new, table), item.name)
+    )
+
+
 TABLES: Mapping[str, Any] = {
     name: kind for name, kind in typing.get_type_hints(Config).items() if dataclasses.is_dataclass(kind)
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,7 @@ from station.gait.cycles import LOOK_AHEAD, Cycle, CycleReader
 from station.gait.recent import Recent
 from station.geometry import RayCaster
 from station.metrics.measure import StrideMeter
-from station.metrics.table import bands
+from station.metrics.table import Band, bands
 from station.pelvis import sample
 from station.standing import BASELINE_S, StandingLevel
 from station.summary import Summary, stride_curves
@@ -70,6 +70,18 @@ class Session:
         self._end: GaitEvent | None = None  # contact that closes the newest stride
         self._profile = self.settings.profile
         self._open_books()
+
+    def adopt(self, settings: SessionSettings) -> None:
+        """Go by other settings: a session that is on keeps the profile and the coach it began with."""
+        self.settings = settings
+        self.visit.auto = settings.auto_start
+        if not self.visit.running:
+            self._profile = settings.profile
+
+    @property
+    def bands(self) -> Mapping[str, Band]:
+        """The zones of the session that is on, was on last (while its summary stands), or would begin now."""
+        return bands(self._profile)
 
     def _open_books(self) -> None:
         """What is kept of one session, empty."""
@@ -195,6 +207,8 @@ class Session:
             self._open_books()
             self._began_s = None if change.state is None else change.state.since_s
         if change.state is not None:
+            if change.state.session is None:  # the next runner has not chosen yet
+                self._profile = self.settings.profile
             out.append(change.state)
 
     def _close_books(self) -> tuple[Output, ...]:

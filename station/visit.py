@@ -43,7 +43,8 @@ class Visit:
     """The state machine of the session; times are sensor time."""
 
     def __init__(self, auto_start: bool) -> None:
-        self._auto = auto_start
+        #: Whether a session begins when someone runs, or on command only.
+        self.auto = auto_start
         self._number = 0
         self._last_seen_s: float | None = None
         self._last_good_s = 0.0
@@ -113,7 +114,7 @@ class Visit:
 
     def step_shown(self, t_s: float) -> Change:
         """A cycle of gait was seen: without a session, an automatic one begins."""
-        if self._auto and not self.running and not self._stopped:
+        if self.auto and not self.running and not self._stopped:
             return self.start(t_s)
         return Change()
 

@@ -10,6 +10,8 @@ from concurrent.futures import Future
 
 from station import wire
 from station.camera import Camera
+from station.engine.chores import Chores, Outcome
+from station.engine.journal import Journal
 from station.engine.observer import Observer
 from station.engine.outlet import Outlet
 from station.errors import CameraError
@@ -19,6 +21,7 @@ from station.publish import Command, Publisher
 from station.session import Session
 from station.types import Frame, Output
 from station.wire import topics
+from station.wire.commands import RefusedError
 
 #: A camera that gives no frame for this long counts as lost.
 STALL_S = 5.0
@@ -44,6 +47,8 @@ class Engine:
         outlet: Outlet,
         *,
         inbox: Inbox | None = None,
+        chores: Chores | None = None,
+        journal: Journal | None = None,
         supervisor: Supervisor | None = None,
         tick: Callable[[], None] = lambda: None,
         say: Callable[[str], None] = lambda _line: None,
@@ -64,6 +69,8 @@ class Engine:
         self._publish_times = Timings()
         self._rate_in, self._rate_out = Rate(), Rate()
         self._inbox = inbox or Inbox()
+        self._chores = chores or Chores()
+        self._journal = journal or Journal()
 
     @property
     def frames(self) -> int:
@@ -91,8 +98,10 @@ class Engine:
             self._supervisor.stopping(str(error))
             self._emit(self._session.finish())
             self._outlet.camera_lost()
+            self._journal.note(str(error), "error")
             raise
         finally:
+            self._publish_log()
             self._stop.set()
             self._latest.close()
             capture.join(timeout=2.0)
@@ -125,6 +134,7 @@ class Engine:
             if now_s - health_s >= HEALTH_EVERY_S:
                 health_s = now_s
                 self._publish_health()
+                self._publish_log()
             self._tick()
 
     def _check_camera(self, silent_s: float) -> None:
@@ -139,6 +149,8 @@ class Engine:
         self._t_s = frame.t_s
         while (command := self._inbox.take()) is not None:
             self._emit(self._obey(command))
+        if (ended := self._chores.ended()) is not None:
+            self._report(*ended)
         observation = self._observer.observe(frame)
         start_s = time.perf_counter()
         outputs = self._session.feed(observation)
@@ -151,11 +163,10 @@ class Engine:
 
     def _obey(self, command: Command) -> tuple[Output, ...]:
         """Do what was asked, answer, and return what the kernel said to it."""
+        outputs: tuple[Output, ...] = ()
         if command.name == "erase":
             self._erase(command)
-            return ()
-        outputs: tuple[Output, ...] = ()
-        reason = None
+            return outputs
         if command.name == "start":
             outputs = self._session.start(self._t_s, command.args.get("profile"))
         elif command.name == "stop":
@@ -165,9 +176,22 @@ class Engine:
         elif command.name == "identify":
             self._say(f"identify: this is {self._camera.name}")
         else:
-            reason = "not in this version"
-        self._publisher.answer(command, ok=reason is None, reason=reason)
+            reason = self._chores.begin(command)
+            if reason is not None:
+                self._publisher.answer(command, ok=False, reason=reason)
+            return outputs
+        self._publisher.answer(command, ok=True)
         return outputs
+
+    def _report(self, command: Command, outcome: Outcome) -> None:
+        """A chore is done: carry out what it found, and answer."""
+        if outcome.settings is not None:
+            self._session.adopt(outcome.settings)
+            self._outlet.state_again()
+        said = outcome.reason or ", ".join(f"{name} {value}" for name, value in outcome.details.items() if value)
+        self._say(f"{command.name}: {said or 'nothing to do'}")
+        ok = outcome.reason is None
+        self._publisher.answer(command, ok=ok, reason=outcome.reason, details=outcome.details)
 
     def _erase(self, command: Command) -> None:
         """Forget a session; the answer comes when the disk has forgotten it."""
@@ -185,6 +209,11 @@ class Engine:
     def _emit(self, outputs: tuple[Output, ...]) -> None:
         if outputs:
             self._outlet.emit(outputs, self._t_s, None, self._latest.lost)
+
+    def _publish_log(self) -> None:
+        lines = self._journal.news()
+        if lines is not None:
+            self._publisher.say(topics.LOG, lines)
 
     def _publish_health(self) -> None:
         link = self._publisher.stats()
@@ -211,14 +240,15 @@ class Inbox:
 
     def __init__(self) -> None:
         self._waiting: deque[Command] = deque()
-        self.dropped = 0
+        #: Commands there was no room for; each was told so.
+        self.refused = 0
 
     def put(self, command: Command) -> None:
-        """Take a command, or drop it (counted) when too many wait: its sender hears nothing and asks again."""
+        """Take a command; :class:`RefusedError` (the publisher tells its sender) when too many wait already."""
         if len(self._waiting) >= _MAX_COMMANDS:
-            self.dropped += 1
-        else:
-            self._waiting.append(command)
+            self.refused += 1
+            raise RefusedError(f"{_MAX_COMMANDS} commands wait already: try again in a moment")
+        self._waiting.append(command)
 
     def take(self) -> Command | None:
         """The oldest command that waits."""

@@ -31,6 +31,8 @@ class Door(Protocol):
 class Outlet:
     """Turns outputs into messages. ``live`` = whether the broker is on this machine, which ``live`` must not leave.
 
+    ``rules`` says what :func:`station.wire.rules_json` makes of the session; it goes out with every state.
+
     Sensor times become wall labels through the newest frame: what happened ``x`` seconds before it is labelled ``x``
     before now, so a step of the clock moves labels and nothing else.
     """
@@ -43,11 +45,13 @@ class Outlet:
         *,
         live: bool,
         versions: Mapping[str, str | None] | None = None,
+        rules: Callable[[], Mapping[str, Any]] = dict,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._door, self._view, self._station = door, view, station
         self._live = live
         self._versions = versions or {}
+        self._rules = rules
         self._wall = wall
         self._now_s = 0.0  # sensor time of the newest frame
         self._live_s = float("-inf")
@@ -88,6 +92,11 @@ class Outlet:
         """The token of the session that is on now; ``None`` between sessions."""
         return self.token if self.state is not None and self.state.session is not None else None
 
+    def state_again(self) -> None:
+        """Say the state once more: the rules have changed."""
+        if self.state is not None:
+            self._change(self.state, 0)
+
     def camera_lost(self) -> None:
         """Tell that no frames come any more."""
         self._change(State("camera_lost", self._now_s, self._session if self.running else None), 0)
@@ -109,7 +118,7 @@ class Outlet:
                 self._tokens.pop(next(iter(self._tokens)))
         self.state = state
         token = None if state.session is None else self._tokens[state.session]
-        self._door.say(topics.STATE, wire.state_json(state, token, self._label(state.since_s)))
+        self._door.say(topics.STATE, wire.state_json(state, token, self._label(state.since_s), self._rules()))
 
     def _summary(self, summary: SessionSummary, frames_lost: int) -> None:
         token = self.token

@@ -5,29 +5,34 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import ipaddress
+import logging
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from station import wire
 from station.broker import PrivateBroker, start_child, stop_child
 from station.camera import BUNDLED_CLIP, Camera, open_camera
 from station.config import Config, WebConfig, state_dir
+from station.engine.chores import Chore, Chores, update_check
+from station.engine.journal import Journal
 from station.engine.loop import Engine, Inbox
 from station.engine.observer import Observer, load_pose
 from station.engine.outlet import Outlet
+from station.engine.reload import session_settings
 from station.engine.updates import UpdateNews, report_file
 from station.engine.version import version
 from station.errors import BrokerError, CameraError, ConfigError, HiplineError
 from station.outbox import Outbox
 from station.publish import Link, Publisher
-from station.session import Session, SessionSettings
+from station.session import Session
 from station.wire.topics import STATUS, discovery_topic
 
+log = logging.getLogger(__name__)
 _LOOK_EVERY_S = 0.1
 _RUNNING = "running  Ctrl-C stops everything"
 #: A page that dies is started again, at most this often.
@@ -38,15 +43,45 @@ _OTHER_PORTS = range(8081, 8100)
 def say(line: str) -> None:
     """A progress line of ``station run``."""
     print(line, flush=True)
+    log.info("%s", line)
 
 
-def run(config: Config, arguments: Sequence[str], *, web: bool, open_browser: bool = False) -> int:
+@contextlib.contextmanager
+def _logging() -> Iterator[Journal]:
+    """Log lines go to standard error, where systemd keeps them, and into the journal of the setup page."""
+    journal = Journal()
+    plain = logging.StreamHandler()
+    plain.setLevel(logging.WARNING)
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.INFO)
+    for handler in (journal, plain):
+        root.addHandler(handler)
+    try:
+        yield journal
+    finally:
+        root.setLevel(level)
+        for handler in (journal, plain):
+            root.removeHandler(handler)
+
+
+def run(
+    config: Config,
+    arguments: Sequence[str],
+    *,
+    web: bool,
+    open_browser: bool = False,
+    chores: Mapping[str, Chore] | None = None,
+) -> int:
     """Run the station until SIGINT, SIGTERM or a failure; ``arguments`` (--config, --set) are passed to the page.
+
+    ``chores`` do the commands that need more than the engine has (:mod:`station.engine.chores`), by name.
 
     Returns 0 after a signal. Raises a :class:`HiplineError` with the reason otherwise, after everything was stopped.
     """
     with contextlib.ExitStack() as stack:
         stack.enter_context(_only_one(state_dir()))
+        journal = stack.enter_context(_logging())
         pose = load_pose(config, say)
         say(f"pose     BlazePose {config.pose.model}, {config.pose.threads} threads")
         broker = _broker(config, stack)
@@ -67,14 +102,17 @@ def run(config: Config, arguments: Sequence[str], *, web: bool, open_browser: bo
         )
         stack.callback(publisher.close)
         stack.callback(_update_news(publisher).close)
-        outlet = _outlet(config, camera, publisher)
+        session = Session(camera.view, session_settings(config))
+        outlet = _outlet(config, camera, publisher, session)
         engine = Engine(
             camera,
             Observer(pose, camera.view),
-            _session(config, camera),
+            session,
             publisher,
             outlet,
             inbox=inbox,
+            chores=Chores({"update-check": update_check, **(chores or {})}),
+            journal=journal,
             tick=_watch(broker, page),
             say=say,
         )
@@ -99,15 +137,14 @@ def _update_news(publisher: Publisher) -> UpdateNews:
     )
 
 
-def _outlet(config: Config, camera: Camera, publisher: Publisher) -> Outlet:
+def _outlet(config: Config, camera: Camera, publisher: Publisher, session: Session) -> Outlet:
     versions = {"app": version(), "pose_model": config.pose.model}
     local = is_loopback(config.mqtt.host or "127.0.0.1")
-    return Outlet(publisher, camera.view, config.station.name, live=local, versions=versions)
 
+    def rules() -> wire.JsonObject:
+        return wire.rules_json(session.bands, auto_start=session.settings.auto_start)
 
-def _session(config: Config, camera: Camera) -> Session:
-    settings = SessionSettings(config.session.start == "auto", config.session.profile, config.coach)
-    return Session(camera.view, settings)
+    return Outlet(publisher, camera.view, config.station.name, live=local, versions=versions, rules=rules)
 
 
 def _discovery(config: Config) -> dict[str, wire.JsonObject]:

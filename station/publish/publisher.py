@@ -27,7 +27,7 @@ from station.publish.records import Records
 from station.publish.sayings import Saying, Sayings
 from station.wire import dumps
 from station.wire.commands import Command, RefusedError, command_args, reply_topic
-from station.wire.topics import COMMANDS, DELIVERY, LIVE, command_name
+from station.wire.topics import COMMANDS, DELIVERY, LOOPBACK_ONLY, command_name
 
 #: A connection that lasted this long was a good one: the next attempt starts with the shortest wait.
 GOOD_AFTER_S = 2.0
@@ -103,13 +103,13 @@ class Publisher:
             raise self._trouble or BrokerError(f"broker {self._link}: no answer within {timeout_s:g} s")
 
     def say(self, topic: str, payload: Mapping[str, Any]) -> None:
-        """Publish on a topic where only the newest counts: ``status``, ``state``, ``health``, ``live``.
+        """Publish on a topic where only the newest counts: ``status``, ``state``, ``health``, ``live``, ``log``.
 
-        ``live`` never leaves the machine: it is dropped when the broker is not on loopback.
+        The last two never leave the machine: they are dropped when the broker is not on loopback.
         """
         if DELIVERY[topic].recorded:
             raise ValueError(f"{topic} is a record: use record()")
-        if topic != LIVE or self._link.is_loopback:
+        if topic not in LOOPBACK_ONLY or self._link.is_loopback:
             self._sayings.say(topic, payload)
             self._waker.wake()
 
@@ -119,9 +119,11 @@ class Publisher:
             raise ValueError(f"{topic} is no record: use say()")
         return self._records.put(topic, str(payload["session"]), dumps(payload).encode())
 
-    def answer(self, command: Command, *, ok: bool, reason: str | None = None) -> None:
-        """Answer a command where its sender wants it."""
-        self._sayings.answer(command, ok, reason)
+    def answer(
+        self, command: Command, *, ok: bool, reason: str | None = None, details: Mapping[str, Any] | None = None
+    ) -> None:
+        """Answer a command where its sender wants it; ``details`` are fields that its answer has beside the usual."""
+        self._sayings.answer(command, ok, reason, details)
         self._waker.wake()
 
     def erase(self, session: str) -> Future[bool]:
@@ -293,7 +295,6 @@ class Publisher:
                 raise RefusedError("a command must not be retained: it would be obeyed again at every connect")
             if self._on_command is None:
                 raise RefusedError("this station takes no commands")
+            self._on_command(Command(name, args, command.reply_to, command.correlation))
         except RefusedError as error:
             self.answer(command, ok=False, reason=str(error))
-            return
-        self._on_command(Command(name, args, command.reply_to, command.correlation))

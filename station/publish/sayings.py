@@ -62,9 +62,9 @@ class Sayings:
             elif self._open:
                 self._append(saying)
 
-    def answer(self, command: Command, ok: bool, reason: str | None) -> None:
+    def answer(self, command: Command, ok: bool, reason: str | None, details: Mapping[str, Any] | None) -> None:
         """Take the answer to a command."""
-        payload = dumps(result_json(ok, reason)).encode()
+        payload = dumps(result_json(ok, reason, details)).encode()
         with self._lock:
             self._append(Saying(command.reply_to, payload, 1, False, ANSWER_EXPIRY_S, command.correlation))
 

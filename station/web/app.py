@@ -14,6 +14,7 @@ from station.web.report_routes import add_report
 from station.web.rooms import Rooms, app_version, theme
 from station.web.settings import WebSettings
 from station.web.setup_routes import add_setup
+from station.web.start import add_start
 from station.web.texts import languages
 
 #: Commands a page may send and the fields it may send with them.
@@ -22,20 +23,19 @@ _PROFILES = (None, "women", "men")
 MAX_BODY_BYTES = 4096
 
 
-def create_app(
-    settings: WebSettings, hub: Hub, archive: Archive, feed: Feed, report_url: Callable[[str], str]
-) -> Flask:
+def create_app(settings: WebSettings, hub: Hub, archive: Archive, feed: Feed, url: Callable[[str], str]) -> Flask:
     """The application around a hub, an archive and a feed (who starts and stops them is the caller's business)."""
     app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.config["SEND_FILE_MAX_AGE_DEFAULT"] = 300
-    rooms = Rooms(settings, hub, archive, feed, Keys(settings.pin), report_url)
+    rooms = Rooms(settings, hub, archive, feed, Keys(settings.pin), url)
     app.extensions["hipline"] = rooms
     _guard(app, settings)
     _page(app, rooms)
     _stream(app, rooms)
     _commands(app, rooms)
     add_report(app, rooms)
+    add_start(app, rooms)
     add_setup(app, rooms)
     return app
 
@@ -82,7 +82,6 @@ def _page(app: Flask, rooms: Rooms) -> None:
             version=app_version(),
             trusted=rooms.trusted(),
             languages=languages(),
-            tap_to_start=rooms.settings.tap_to_start,
             heartbeat_s=rooms.settings.heartbeat_s,
         )
 

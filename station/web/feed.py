@@ -17,15 +17,16 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from station.web.archive import Archive
 from station.web.hub import Hub
-from station.web.settings import WebSettings, bands_of
+from station.web.settings import WebSettings
+from station.web.startkeys import StartKeys
 
 log = logging.getLogger(__name__)
 
 #: Largest accepted payload in bytes; ``session`` carries five curves, everything else is short.
-_MAX_BYTES = {"session": 512_000, "stride": 32_000, "live": 16_000}
+_MAX_BYTES = {"session": 512_000, "stride": 32_000, "live": 16_000, "log": 16_000}
 _MAX_OTHER_BYTES = 8_000
 _QOS = {"live": 0, "health": 0}
-_TOPICS = ("status", "state", "stride", "session", "cue", "health", "live", "cmd/erase", "cmd/start")
+_TOPICS = ("status", "state", "stride", "session", "cue", "health", "live", "log", "cmd/erase")
 #: What the summary screen shows of a session; everything else stays behind the report's token.
 _SUMMARY_METRICS = ("stability", "cadence_spm", "pelvic_drop_peak_left_deg", "pelvic_drop_peak_right_deg")
 COMMANDS = frozenset({"start", "stop", "baseline", "erase"})
@@ -34,8 +35,9 @@ COMMANDS = frozenset({"start", "stop", "baseline", "erase"})
 class Feed:
     """One MQTT client. ``start`` never fails on an absent broker: it keeps trying and the page says so."""
 
-    def __init__(self, settings: WebSettings, hub: Hub, archive: Archive, report_url: Callable[[str], str]) -> None:
-        self._settings, self._hub, self._archive, self._report_url = settings, hub, archive, report_url
+    def __init__(self, settings: WebSettings, hub: Hub, archive: Archive, url: Callable[[str], str]) -> None:
+        self._settings, self._hub, self._archive, self._url = settings, hub, archive, url
+        self.start_keys = StartKeys()
         self.ignored = 0
         self._session: dict[str, Any] | None = None
         self._token: tuple[str, str] | None = None
@@ -46,7 +48,6 @@ class Feed:
             client.username_pw_set(settings.broker_username, settings.broker_password)
         client.on_connect, client.on_disconnect, client.on_message = self._connected, self._lost, self._heard
         self._client = client
-        hub.publish("bands", bands_of(settings.profile))
 
     def start(self) -> None:
         """Connect in the background."""
@@ -109,12 +110,12 @@ class Feed:
             self._session_ended(payload)
         elif name == "cmd/erase":
             self._archive.erase(str(payload.get("session")))
-        elif name == "cmd/start":
-            self._hub.publish("bands", bands_of(str(payload.get("profile") or self._settings.profile)))
         elif name == "state":
             self._state(payload)
         elif name not in ("stride", "cue") or self._of_this_runner(payload):
             self._hub.publish(name, payload)
+            if name == "health":
+                self._offer_start()
 
     # --- what a message means -----------------------------------------------------------------------------------------
 
@@ -127,10 +128,24 @@ class Feed:
         before = self._hub.latest("state")
         if isinstance(before, dict) and before.get("session") != payload.get("session"):
             self._hub.forget_runner()
-            if payload.get("session") is None:
-                self._hub.publish("bands", bands_of(self._settings.profile))
         self._hub.publish("state", payload)
         self._show_summary()
+        self._offer_start()
+
+    def _offer_start(self) -> None:
+        """On the idle screen, a code to start with by phone; a new one now and then (``health`` comes every 5 s)."""
+        state = self._hub.latest("state")
+        if not isinstance(state, dict) or state.get("state") != "idle":
+            self.start_keys.withdraw()
+            self._hub.forget("start")
+            return
+        key, shown = self.start_keys.offer(), self._hub.latest("start")
+        if self._settings.reachable and (not isinstance(shown, dict) or shown.get("key") != key):
+            self._hub.publish("start", {"key": key})
+
+    def start_url(self, key: str) -> str:
+        """Where a phone may start a run."""
+        return self._url(f"go/{key}")
 
     def _session_ended(self, payload: dict[str, Any]) -> None:
         session = payload.get("session")
@@ -164,7 +179,7 @@ class Feed:
         if self._token is None or self._token[0] != session:
             self._token = (session, self._archive.mint(session))
         self._hub.publish("summary", summary_of(self._session))
-        self._hub.publish("report", {"session": session, "url": self._report_url(self._token[1]),
+        self._hub.publish("report", {"session": session, "url": self._url(f"s/{self._token[1]}"),
                                      "token": self._token[1]})  # fmt: skip
 
 

@@ -12,11 +12,11 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-#: Events that a page may receive. ``link`` tells whether this process reaches the broker; ``bands`` are the targets
-#: in force; ``summary`` is the short form of a finished session; ``report`` says where the whole of it is and goes to
-#: trusted viewers only.
-EVENTS = ("link", "status", "state", "bands", "health", "stride", "cue", "live", "summary", "report")
-TRUSTED_ONLY = frozenset({"report"})
+#: Events that a page may receive. ``link`` tells whether this process reaches the broker; ``summary`` is the
+#: short form of a finished session. For trusted viewers only: ``report`` says where the whole of it is, ``start``
+#: where a phone may start one, ``log`` is the engine's.
+EVENTS = ("link", "status", "state", "health", "stride", "cue", "live", "summary", "report", "start", "log")
+TRUSTED_ONLY = frozenset({"report", "start", "log"})
 _RESERVED = 2
 _NOT_REPLAYED_WHEN_IDLE = ("stride", "cue", "live")
 

@@ -48,11 +48,7 @@ def add_report(app: Flask, rooms: Rooms) -> None:
         found(token)
         if not rooms.trusted():
             abort(403)
-        out = io.BytesIO()
-        segno.make(rooms.report_url(token), error="m", micro=False).save(
-            out, kind="svg", border=3, dark="#000", light="#fff", svgclass=None, lineclass=None, omitsize=True
-        )
-        return Response(out.getvalue(), mimetype="image/svg+xml")
+        return code_svg(rooms.url(f"s/{token}"))
 
     @app.post("/s/<token>/delete")
     def delete(token: str) -> BaseResponse:
@@ -70,6 +66,15 @@ def language() -> Texts:
     """The texts in the visitor's language: ``?lang=``, else what the browser prefers, else English."""
     asked = request.args.get("lang")
     return texts(asked or request.accept_languages.best_match(languages()))
+
+
+def code_svg(address: str) -> Response:
+    """A QR code as a picture without a size of its own."""
+    out = io.BytesIO()
+    segno.make(address, error="m", micro=False).save(
+        out, kind="svg", border=3, dark="#000", light="#fff", svgclass=None, lineclass=None, omitsize=True
+    )
+    return Response(out.getvalue(), mimetype="image/svg+xml")
 
 
 def _download(body: str, mimetype: str, name: str) -> Response:

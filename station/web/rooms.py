@@ -17,14 +17,14 @@ from station.web.settings import WebSettings
 
 @dataclass(frozen=True, slots=True)
 class Rooms:
-    """Everything behind the routes; ``report_url`` makes the address of a report from its token."""
+    """Everything behind the routes; ``url`` makes the address that a phone opens from its path."""
 
     settings: WebSettings
     hub: Hub
     archive: Archive
     feed: Feed
     keys: Keys
-    report_url: Callable[[str], str]
+    url: Callable[[str], str]
 
     def trusted(self) -> bool:
         """Whether the visitor of this request sits at the station or entered the PIN."""

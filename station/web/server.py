@@ -33,8 +33,8 @@ class WebServer:
         self.settings = settings
         self.hub = Hub(settings.max_streams)
         self.archive = Archive(settings.database, settings.retention_days, settings.token_hours)
-        self.feed = Feed(settings, self.hub, self.archive, self._report_url)
-        self.app = create_app(settings, self.hub, self.archive, self.feed, self._report_url)
+        self.feed = Feed(settings, self.hub, self.archive, self._url)
+        self.app = create_app(settings, self.hub, self.archive, self.feed, self._url)
         self._socket = _listen(settings.host, settings.port)
         self.port: int = self._socket.getsockname()[1]
         self._server = create_server(
@@ -88,9 +88,9 @@ class WebServer:
             if self._stopping.wait(_BROOM_S):
                 return
 
-    def _report_url(self, token: str) -> str:
+    def _url(self, path: str) -> str:
         base = self.settings.public_url or f"http://{_address_for_phones(self.settings.host)}:{self.port}"
-        return f"{base.rstrip('/')}/s/{token}"
+        return f"{base.rstrip('/')}/{path}"
 
 
 def settings_from(config: Config) -> WebSettings:
@@ -112,8 +112,6 @@ def settings_from(config: Config) -> WebSettings:
         database=state_dir() / "web.sqlite",
         pin=_secret(config, "web.pin_file", config.web.pin_file),
         public_url=config.web.public_url,
-        profile=config.session.profile,
-        tap_to_start=config.session.start == "tap",
     )
 
 

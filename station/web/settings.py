@@ -2,20 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-
-Bands = Mapping[str, tuple[float, float]]
-
-
-def bands_of(profile: str | None) -> Bands:
-    """The page's target bands: upper bounds of green and amber per metric, from the zones table of ``docs/metrics.md``.
-
-    Verdicts are never made here: they come with each stride as ``zones``.
-    """
-    drop = (7.0 if profile == "women" else 6.0, 9.0)
-    return {"pelvic_drop_peak_left_deg": drop, "pelvic_drop_peak_right_deg": drop}
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +12,7 @@ class WebSettings:
 
     ``root`` is the topic root of this station without the trailing slash. ``pin`` opens the setup page and the commands
     to viewers other than this machine; ``None`` = this machine only. ``public_url`` goes into the QR code; ``None`` =
-    derived. ``database`` ``None`` keeps sessions in memory. ``profile`` is whose zones hold when a start names none;
-    ``tap_to_start``: a session begins by command only, and the idle screen says so.
+    derived. ``database`` ``None`` keeps sessions in memory.
     """
 
     host: str = "127.0.0.1"
@@ -45,5 +32,8 @@ class WebSettings:
     retention_days: float = 30.0
     token_hours: float = 24.0
     requests_per_s: float = 20.0
-    profile: str | None = None
-    tap_to_start: bool = False
+
+    @property
+    def reachable(self) -> bool:
+        """Whether a phone can open a page of ours: a page on loopback alone has no address to scan."""
+        return self.public_url is not None or self.host not in ("127.0.0.1", "::1", "localhost")

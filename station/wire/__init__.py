@@ -6,7 +6,16 @@ their JSON Schemas.
 
 from station.wire.discovery import discovery_json
 from station.wire.jsonio import JsonObject, clean, dumps, loads
-from station.wire.messages import cue_json, health_json, live_json, session_json, state_json, status_json, wall_label
+from station.wire.messages import (
+    cue_json,
+    health_json,
+    live_json,
+    rules_json,
+    session_json,
+    state_json,
+    status_json,
+    wall_label,
+)
 from station.wire.schemas import schema
 from station.wire.strides import REPLAY, stride_from_json, stride_json
 from station.wire.track import TrackWriter, mount_from_json, read_track
@@ -24,6 +33,7 @@ __all__ = [
     "loads",
     "mount_from_json",
     "read_track",
+    "rules_json",
     "schema",
     "session_json",
     "state_json",

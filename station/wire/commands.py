@@ -96,6 +96,6 @@ def reply_topic(root: str, name: str, response_topic: str | None) -> str:
     return usual if ours and not mine else response_topic
 
 
-def result_json(ok: bool, reason: str | None = None) -> JsonObject:
-    """The answer to a command; ``reason`` says why not."""
-    return {"ok": ok, "reason": reason}
+def result_json(ok: bool, reason: str | None = None, details: Mapping[str, Any] | None = None) -> JsonObject:
+    """The answer to a command; ``reason`` says why not, ``details`` are the fields that some commands add."""
+    return {"ok": ok, "reason": reason, **(details or {})}

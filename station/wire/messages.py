@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from station.metrics.table import Band
 from station.types import Cue, Live, PelvisSample, Pose, SessionSummary, State, View
 from station.wire.jsonio import JsonObject, clean, number, seconds
 from station.wire.track import keypoints_json
@@ -81,9 +82,26 @@ def cue_json(cue: Cue, session: str) -> JsonObject:
     }
 
 
-def state_json(state: State, session: str | None, since: str | None) -> JsonObject:
-    """The payload of the session's state. ``session`` is the token behind ``state.session``, ``since`` a wall label."""
-    return {"state": state.name, "session": session, "since": since, "prompt": state.prompt}
+def state_json(
+    state: State, session: str | None, since: str | None, rules: Mapping[str, object] | None = None
+) -> JsonObject:
+    """The payload of the session's state. ``session`` is the token behind ``state.session``, ``since`` a wall label.
+
+    ``rules`` (:func:`rules_json`) are those in force.
+    """
+    return {"state": state.name, "session": session, "since": since, "prompt": state.prompt, **(rules or {})}
+
+
+def rules_json(bands: Mapping[str, Band], *, auto_start: bool) -> JsonObject:
+    """How a session begins, and the zones of the one that is on (or would begin).
+
+    ``bands``: metric → outer border of green, of amber. The second is the smaller one where smaller is worse; the
+    difference and the symmetry count without sign.
+    """
+    return {
+        "start": "auto" if auto_start else "tap",
+        "bands": {name: [number(band.green), number(band.red)] for name, band in bands.items()},
+    }
 
 
 def status_json(

@@ -15,6 +15,7 @@ NAMES = (
     "status",
     "health",
     "live",
+    "log",
     "command",
     "result",
     "track-header",

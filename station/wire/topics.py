@@ -12,6 +12,7 @@ SESSION = "session"
 CUE = "cue"
 HEALTH = "health"
 LIVE = "live"
+LOG = "log"
 COMMANDS = "cmd/+"
 
 DAY_S = 24 * 3600
@@ -40,7 +41,10 @@ DELIVERY: Mapping[str, Delivery] = {
     CUE: Delivery(qos=1, retained=False, recorded=True, keep_s=DAY_S),
     HEALTH: Delivery(qos=0, retained=False, keep_s=60),
     LIVE: Delivery(qos=0, retained=False, keep_s=1),
+    LOG: Delivery(qos=1, retained=True),
 }
+#: Never published where it could leave the machine.
+LOOPBACK_ONLY = frozenset({LIVE, LOG})
 
 
 def command_name(topic: str, root: str) -> str | None:

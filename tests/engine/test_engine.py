@@ -242,7 +242,7 @@ def test_health_says_rates_and_latencies(
 
 @pytest.mark.parametrize(
     ("command", "payload", "ok"),
-    [("identify", b"", True), ("config-reload", b"", False), ("erase", b'{"session": "00000000"}', True)],
+    [("identify", b"", True), ("update-check", b"", False), ("erase", b'{"session": "00000000"}', True)],
 )
 def test_commands_are_answered(
     mosquitto: Mosquitto,

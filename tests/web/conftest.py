@@ -37,7 +37,7 @@ def broker(tmp_path: Path, mosquitto_path: Path) -> Iterator[Broker]:
 def settings(broker: Broker, tmp_path: Path) -> WebSettings:
     return WebSettings(
         port=0, broker_port=broker.port, root=ROOT, station="tm-07", database=tmp_path / "web.sqlite",
-        heartbeat_s=1.0, requests_per_s=500.0, pin=PIN,
+        heartbeat_s=1.0, requests_per_s=500.0, pin=PIN, public_url="http://treadmill.gym:8080",
     )  # fmt: skip
 
 

@@ -16,6 +16,9 @@ from typing import Any
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
+from station import wire
+from station.metrics.table import bands
+
 ROOT = "hipline/v1/gym/tm-07"
 SESSION = "4f9c2b7e"
 STRIDE_S = 0.706
@@ -112,9 +115,16 @@ def keypoints(phase: float, obliquity_deg: float, sway: float = 1.0) -> dict[str
     return points
 
 
-def state(name: str, session: str | None = SESSION, prompt: str | None = None) -> dict[str, Any]:
+def state(
+    name: str,
+    session: str | None = SESSION,
+    prompt: str | None = None,
+    profile: str | None = None,
+    auto_start: bool = True,
+) -> dict[str, Any]:
     """The ``state`` payload."""
-    return {"state": name, "session": session, "since": "2026-11-22T10:00:00.000Z", "prompt": prompt}
+    rules = wire.rules_json(bands(profile), auto_start=auto_start)
+    return {"state": name, "session": session, "since": "2026-11-22T10:00:00.000Z", "prompt": prompt, **rules}
 
 
 def cue(
@@ -193,7 +203,7 @@ class Publisher:
 
     def say(self, topic: str, payload: Any, retain: bool | None = None) -> None:
         """Publish one payload as the formats ask (QoS and retained by topic); bytes go out as they are."""
-        retained = topic in ("status", "state", "session") if retain is None else retain
+        retained = topic in ("status", "state", "session", "log") if retain is None else retain
         body = payload if isinstance(payload, bytes) else json.dumps(payload)
         qos = 0 if topic in ("live", "health") else 1
         info = self.client.publish(f"{self.root}/{topic}", body, qos=qos, retain=retained)

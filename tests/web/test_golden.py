@@ -60,6 +60,10 @@ def states(engine: Publisher, broker: Broker) -> dict[str, tuple[str, float, Cal
         run(left, right)
         engine.say("cue", runner.cue(**how))
 
+    def idle() -> None:
+        engine.say("state", runner.state("idle", None))
+        time.sleep(0.3)  # the code to start with comes after the state
+
     def warming_up() -> None:
         engine.say("state", runner.state("warming_up"))
         engine.say("stride", runner.stride(5, None, None, 171.0, None, "warming_up"))
@@ -74,7 +78,7 @@ def states(engine: Publisher, broker: Broker) -> dict[str, tuple[str, float, Cal
         engine.say("state", runner.state("summary"))
 
     return {
-        "idle": ("idle", 0.0, lambda: engine.say("state", runner.state("idle", None))),
+        "idle": ("idle", 0.0, idle),
         "baseline": ("baseline", 0.4, lambda: engine.say("state", runner.state("baseline"))),
         "warming_up": ("warming_up", -4.0, warming_up),
         "running": ("running", -4.8, lambda: run(5.8, 4.1)),
@@ -90,7 +94,7 @@ def states(engine: Publisher, broker: Broker) -> dict[str, tuple[str, float, Cal
 
 def photograph(page: Page, factor: int) -> Picture:
     """The page without what time or chance writes on it, made small."""
-    hidden = [page.locator("#clock"), page.locator("#report img")]
+    hidden = [page.locator("#clock"), page.locator("#report img"), page.locator("#scan img")]
     shot = page.screenshot(animations="disabled", mask=hidden, mask_color="#808080", scale="css")
     picture = cv2.imdecode(np.frombuffer(shot, np.uint8), cv2.IMREAD_COLOR)
     assert picture is not None
@@ -194,7 +198,7 @@ def test_the_report_fits_a_phone(browser: Browser, web: WebServer, engine: Publi
     until(lambda: web.hub.latest("report"))
     report: Any = web.hub.latest("report")
     page = browser.new_page(viewport={"width": 390, "height": 844})
-    for path in (f"s/{report['token']}", "setup", "deleted"):
+    for path in (f"s/{report['token']}", "setup", "deleted", "started", "go/used"):
         page.goto(f"{web.url}{path}?theme={theme}")
         page.wait_for_timeout(300)
         assert page.evaluate("() => document.documentElement.scrollWidth") <= 390, path

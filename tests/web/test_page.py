@@ -6,8 +6,7 @@ import json
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from station.web.server import WebServer
-from station.web.settings import WebSettings
 from tests.web import runner
 from tests.web.runner import Publisher
 from tests.web.stand import Broker, ask, until
@@ -284,13 +282,12 @@ def test_every_state_has_its_screen(running: Page, beating: Publisher, name: str
     expect(running.locator("#start")).to_be_visible(visible=name == "idle")
 
 
-def test_the_idle_screen_says_how_a_session_begins(
-    page: Page, settings: WebSettings, serve: Callable[[WebSettings], WebServer], engine: Publisher
-) -> None:
-    web = serve(replace(settings, tap_to_start=True))
-    engine.say("state", runner.state("idle", None))
+def test_the_idle_screen_says_how_a_session_begins(page: Page, web: WebServer, engine: Publisher) -> None:
+    engine.say("state", runner.state("idle", None, auto_start=False))
     page.goto(web.url)
     expect(page.locator("#message .head")).to_have_text("Step on, press Start")
+    engine.say("state", runner.state("idle", None, auto_start=True))  # as after a config-reload
+    expect(page.locator("#message .head")).to_have_text("Step on and run")
 
 
 def test_a_hidden_waist_is_named_on_the_confidence_screen(running: Page, beating: Publisher) -> None:

@@ -1,6 +1,6 @@
 // The stream: server-sent events, watched. A silence longer than the heartbeats allow counts as lost, and is retried here,
 // because a browser may hold a dead connection open for minutes.
-const EVENTS = ["link", "status", "state", "bands", "health", "stride", "cue", "live", "summary", "report"];
+const EVENTS = ["link", "status", "state", "health", "stride", "cue", "live", "summary", "report", "start", "log"];
 
 export function openLink({ heartbeatS, onNews, onSnapshot, onOnline }) {
   let source;

@@ -43,10 +43,10 @@ function retheme() {
 // --- written when something changed -----------------------------------------------------------------------------------
 
 function write(nowMs) {
-  if (model.latest.bands && model.latest.bands !== bands) {
-    bands = model.latest.bands;
+  if (model.latest.state?.bands && model.latest.state.bands !== bands) {
+    bands = model.latest.state.bands;
     layGauges(bands);
-    setBand(bands[LEFT]?.[0] ?? 6);
+    if (bands[LEFT]) setBand(bands[LEFT][0]);
   }
   model.nowMs = nowMs;
   const screen = model.screen();
@@ -60,12 +60,13 @@ function write(nowMs) {
   set($("chip"), "mood", stale ? "bad" : MOODS[screen] ?? "wait");
   say($("chip").lastElementChild, words("chip", chip));
   const prompt = screen === "low_confidence" ? model.latest.state?.prompt : null;
-  say($("message").querySelector(".head"), prompt ? words("prompt", prompt) : find("head", screen === "idle" && boot.tap_to_start ? "idle_tap" : screen) ?? "");
+  say($("message").querySelector(".head"), prompt ? words("prompt", prompt) : find("head", screen === "idle" && model.latest.state?.start === "tap" ? "idle_tap" : screen) ?? "");
   say($("message").querySelector(".text"), screen === "summary" ? ran(model.latest.summary) : find("text", prompt ?? screen) ?? "");
-  $("start").hidden = !(screen === "idle" && boot.trusted);
+  $("begin").hidden = !(screen === "idle" && boot.trusted);
+  showCode($("scan"), screen === "idle" && model.latest.start ? `/go/${model.latest.start.key}` : null, t("scan_start_alt"));
   $("pain").hidden = false;
   drawNumbers(model, bands);
-  drawTrend(model.history, bands[LEFT] ?? [6, 9], read);
+  drawTrend(model.history, bands[LEFT], read);
   setSpill(screen === "running" && !stale ? { left: model.metric(LEFT).zone, right: model.metric(RIGHT).zone } : {});
   say($("facts"), factsText(model));
   writeMessage(message);
@@ -100,13 +101,16 @@ function cueText({ action, cue, prompt }) {
 
 function writeReport(screen) {
   const report = model.latest.report;
-  const box = $("report");
-  box.hidden = screen !== "summary" || !report;
-  if (box.hidden) return;
+  showCode($("report"), screen === "summary" && report ? `/s/${report.token}` : null, t("open_report"));
+}
+
+function showCode(box, path, alt) {
+  box.hidden = !path;
+  if (!path) return;
   const [link, image] = [box.querySelector("a"), box.querySelector("img")];
-  link.href = `/s/${report.token}`;
-  image.alt = t("open_report");
-  const source = `/s/${report.token}/qr.svg`;
+  if (link) link.href = path;
+  image.alt = alt;
+  const source = `${path}/qr.svg`;
   if (image.getAttribute("src") !== source) image.src = source;
 }
 

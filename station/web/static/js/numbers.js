@@ -9,12 +9,13 @@ const tiles = {
   cadence_spm: document.getElementById("cadence"),
   stability: document.getElementById("stability"),
 };
+const DROPS = ["pelvic_drop_peak_left_deg", "pelvic_drop_peak_right_deg"];
 const trend = document.querySelector("#trend canvas");
 const fullDeg = (band) => band[1] + 3;
 
 export function layGauges(bands) {
-  for (const [name, tile] of Object.entries(tiles)) {
-    const band = bands[name];
+  for (const name of DROPS) {
+    const [tile, band] = [tiles[name], bands[name]];
     if (!band) continue;
     const [green, amber] = band;
     const edges = [0, green, amber, fullDeg(band)].map((deg) => along(deg, band));
@@ -69,7 +70,7 @@ function gauge(tile, { value, ci95, stride }, band) {
 export function drawTrend(history, band, read) {
   const ratio = Math.min(2, window.devicePixelRatio || 1);
   const [width, height] = [Math.round(trend.clientWidth * ratio), Math.round(trend.clientHeight * ratio)];
-  if (!width || !height) return;
+  if (!width || !height || !band) return;
   if (trend.width !== width) trend.width = width;
   if (trend.height !== height) trend.height = height;
   const context = trend.getContext("2d");

@@ -85,11 +85,19 @@ function write() {
   const broker = seen.link?.broker ? t("setup.reached") : t("setup.not_reached");
   list("state", [[t("setup.broker"), broker], ["state", words("chip", seen.state?.state ?? "offline")], ...flat(seen.status)]);
   list("health", flat(seen.health));
-  document.getElementById("log").replaceChildren(...lines.map((text) => {
+  log("log", lines.map((text) => ({ text })));
+  const tail = (seen.log?.lines ?? []).map(({ wall, level, text }) => ({ level, text: `${new Date(wall).toLocaleTimeString()} ${text}` }));
+  log("engine-log", tail.reverse());
+}
+
+function log(id, entries) {
+  const shown = entries.map(({ level, text }) => {
     const item = document.createElement("li");
     item.textContent = text;
+    if (level) item.dataset.level = level;
     return item;
-  }));
+  });
+  document.getElementById(id).replaceChildren(...shown);
 }
 
 function news(name, data) {
