@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import shlex
 import shutil
 import subprocess
@@ -39,6 +40,7 @@ uname -m
 {root}/current/venv/bin/python -c 'import sys; print("%d.%d" % sys.version_info[:2])'
 ls {root}/update/blobs {root}/update/pushed/targets/blob 2>/dev/null
 true"""
+_PYTHON = re.compile(r"3\.[0-9]{1,2}")
 _SUDO = 'S=; [ "$(id -u)" = 0 ] || S=sudo; '
 
 
@@ -96,7 +98,7 @@ def slice_of(repository: Repository, version: str, target: str | None = None, ha
     rollout = repository.published("rollout").signed.targets.get(rings.TARGET)
     if rollout is not None:
         paths.append(Path(place_of(rollout)))
-    blobs = set()
+    blobs: set[str] = set()
     for name in names:
         place = Path(place_of(signed[name]))
         paths.append(place)
@@ -150,14 +152,15 @@ def _ask(ssh: Sequence[str], question: str, host: str) -> list[str]:
         [*ssh, question], stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False
     )
     lines = done.stdout.split("\n")
-    if done.returncode or len(lines) < 2 or not lines[1]:
+    if done.returncode or len(lines) < 2 or not _PYTHON.fullmatch(lines[1]):
         raise UpdateError(f"{host}: cannot be asked what it is: {_last(done.stderr)}; is a station installed there?")
     return [line for line in lines if line]
 
 
 def _send(repository: Repository, paths: Sequence[Path], receiver: Sequence[str], host: str) -> None:
     with subprocess.Popen(receiver, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        assert process.stdin is not None and process.stderr is not None
+        assert process.stdin is not None
+        assert process.stderr is not None
         try:
             with tarfile.open(fileobj=process.stdin, mode="w|") as archive:
                 for path in paths:
