@@ -57,6 +57,8 @@ class CameraConfig:
     fps: float | None = _number(None, 1, 240)
     width: int | None = _number(None, 64, 7680)
     height: int | None = _number(None, 64, 7680)
+    mains_hz: int | None = _number(None, 50, 60)
+    exposure_max_ms: float = _number(4.0, 0.1, 33.0)
     calibration: Path | None = None
     height_m: float | None = _number(None, 0.0, 5.0)
     distance_m: float | None = _number(None, 0.2, 20.0)

@@ -80,13 +80,15 @@ class Frame:
     """One picture.
 
     ``image`` is (height, width, 3) for ``rgb``/``bgr`` and (height·3/2, width) for ``yuv420`` (I420);
-    whoever holds a frame may read it but must not write to it. ``index`` counts frames of the source from 0.
+    whoever holds a frame may read it but must not write to it. ``index`` counts frames of the source from 0. ``small``
+    is the same picture once more, reduced by the camera, in the same layout; not every camera makes one.
     """
 
     t_s: float
     index: int
     image: Pixels
     layout: Literal["rgb", "bgr", "yuv420"]
+    small: Pixels | None = None
 
     @property
     def size_px(self) -> tuple[int, int]:

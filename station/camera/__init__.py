@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from station.camera.exposure import Exposure
 from station.config import MOUNT_KEYS, CameraConfig
 from station.errors import CameraError
 from station.types import Frame, Mount, View
@@ -36,6 +37,10 @@ class Camera(Protocol):
     @property
     def view(self) -> View:
         """Actual picture size, nominal frame rate, mount."""
+
+    @property
+    def exposure(self) -> Exposure | None:
+        """What the sensor did for the newest frame; ``None`` = this camera does not say."""
 
     def read(self) -> Frame | None:
         """The next frame, waiting for it; ``None`` at the end or after :meth:`close`.

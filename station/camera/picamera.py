@@ -1,25 +1,33 @@
 """Raspberry Pi cameras through picamera2: the only module that imports it.
 
-One request per frame: copy the main stream, read its metadata, release the buffers at once. Two streams are configured:
-``main`` at the wished size for the pelvis, ``lores`` for a search of the whole picture; both YUV420.
+Two streams: ``main`` at the size of the sensor's mode, from which the crops of the models are cut, and ``lores`` for
+the search of the whole picture. One request a frame: its buffers are copied once, row padding left behind, and go back
+to the camera before anything is computed. What the camera really delivers (format, size, stride, rate) is read back;
+what is asked of it is decided in ``sensors`` and ``exposure``, which know no camera.
 """
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import importlib.util
+import threading
 from typing import Any
 
-import numpy as np
-
+from station.camera.exposure import Exposure, ExposureKeeper
+from station.camera.planes import Planar, to_i420
+from station.camera.sensors import SENSORS, USUAL_FPS, Mode, choose_mode, frame_duration_us
 from station.config import CameraConfig
 from station.errors import CameraError
 from station.types import Frame, Pixels, View
 
-_WISH = (1280, 720, 60.0)
-_LORES = (320, 180)
-#: A camera that gives no frame for this long has failed.
-_TIMEOUT_S = 3.0
+#: For a sensor that the table does not know: what libcamera makes of it is read back.
+_UNKNOWN = Mode(1280, 720, 1000.0)
+_LORES_WIDTH = 320
+#: Buffers in flight: one being filled, one kept by picamera2, one copied from, and some against a late thread.
+_BUFFERS = 6
+#: A camera that gives no frame for this long has failed; closing one that hangs is tried this long.
+_TIMEOUT_S, _CLOSE_S = 3.0, 2.0
 
 
 def attached() -> bool:
@@ -27,20 +35,22 @@ def attached() -> bool:
     if importlib.util.find_spec("picamera2") is None:
         return False
     try:
-        return bool(_own_cameras(_picamera2_class()))
+        return bool(_own_cameras(_picamera2()))
     except CameraError:
         return False
 
 
 class PiCamera:
-    """A Raspberry Pi camera. Frames are ``yuv420`` at the size and stride that libcamera really delivers.
+    """A Raspberry Pi camera. Frames are ``yuv420`` at the size that libcamera really delivers, with a small twin.
 
-    Times are ``SensorTimestamp`` (ns, monotonic, start of exposure) in seconds.
+    Times are ``SensorTimestamp`` (ns, monotonic, start of exposure) in seconds. Frames own their memory.
     """
 
-    def __init__(self, config: CameraConfig) -> None:
-        picamera2 = _picamera2_class()
-        cameras = _own_cameras(picamera2)
+    def __init__(self, config: CameraConfig, library: Any = None) -> None:
+        """Open and start; ``library`` stands for the module picamera2 (tests have one without glass)."""
+        library = library or _picamera2()
+        self._mapped = library.MappedArray
+        cameras = _own_cameras(library)
         if not cameras:
             raise CameraError(
                 "picamera2: no camera attached; check the ribbon cable, then `rpicam-hello --list-cameras`"
@@ -49,77 +59,87 @@ class PiCamera:
         self._last_s = float("-inf")
         self._model = str(cameras[0].get("Model", "camera"))
         try:
-            self._camera: Any = picamera2(cameras[0]["Num"])
+            self._camera: Any = library.Picamera2(cameras[0]["Num"])
         except (RuntimeError, IndexError, KeyError) as error:
             raise CameraError(
                 f"picamera2: {self._model} cannot be opened ({error}); is another program using it?"
             ) from None
-        self._open = True
+        self._open, self._hung = True, False
         try:
             self._view = self._start(config)
-        except (RuntimeError, ValueError, CameraError) as error:
+        except (RuntimeError, ValueError, KeyError) as error:
             self.close()
-            if isinstance(error, CameraError):
-                raise
             raise CameraError(f"picamera2: {self._model} refuses its settings ({error}); check [camera]") from None
+        except CameraError:
+            self.close()
+            raise
 
     @property
     def name(self) -> str:
         """Sensor, size and rate."""
-        return f"{self._model} ({self._view.width_px}x{self._view.height_px}, {self._view.fps:.4g} fps)"
+        known = SENSORS.get(self._model)
+        what = f"{known.name}, {self._model}" if known else self._model
+        return f"{what} ({self._view.width_px}x{self._view.height_px}, {self._view.fps:.4g} fps)"
 
     @property
     def view(self) -> View:
         """Size and rate read back from libcamera."""
         return self._view
 
+    @property
+    def exposure(self) -> Exposure | None:
+        """What the sensor did for the newest frame."""
+        return self._keeper.seen
+
     def read(self) -> Frame | None:
         """The next frame; :class:`CameraError` when none comes within three seconds."""
         while self._open:
-            stamp_ns, image = self._take()
-            t_s = stamp_ns / 1e9
+            t_s, image, small = self._take()
             if t_s <= self._last_s:
                 continue
             self._last_s = t_s
-            frame = Frame(t_s, self._index, image, "yuv420")
+            frame = Frame(t_s, self._index, image, "yuv420", small)
             self._index += 1
             return frame
         return None
 
     def close(self) -> None:
-        """Stop the camera and give it back."""
-        if self._open:
-            self._open = False
-            self._camera.stop()
-            self._camera.close()
+        """Stop the camera and give it back; one that hangs is left behind after two seconds."""
+        if not self._open:
+            return
+        self._open = False
+        if self._hung:  # else the interpreter waits for it once more on its way out
+            atexit.unregister(self._camera.close)
+        closing = threading.Thread(target=self._give_back, name="camera-close", daemon=True)
+        closing.start()
+        closing.join(_CLOSE_S)
+
+    def _give_back(self) -> None:
+        self._camera.stop()
+        self._camera.close()
 
     def _start(self, config: CameraConfig) -> View:
-        size = (config.width or _WISH[0], config.height or _WISH[1])
-        duration_us = round(1e6 / (config.fps or _WISH[2]))
+        sensor = SENSORS.get(self._model)
+        mode = choose_mode(sensor, config.fps) if sensor else _UNKNOWN
+        fps = config.fps or min(USUAL_FPS, mode.fps_max)
+        duration_us = frame_duration_us(fps, mode.fps_max, config.mains_hz)
+        size = (config.width or mode.width_px, config.height or mode.height_px)
+        self._keeper = ExposureKeeper(
+            self._camera.camera_controls, duration_us, cap_ms=config.exposure_max_ms, focus_m=config.distance_m
+        )
         wanted = self._camera.create_video_configuration(
             main={"size": size, "format": "YUV420"},
-            lores={"size": _LORES, "format": "YUV420"},
-            controls={"FrameDurationLimits": (duration_us, duration_us)},
-            buffer_count=6,
+            lores={"size": lores_size(size), "format": "YUV420"},
+            raw=None,
+            sensor={"output_size": (mode.width_px, mode.height_px), "bit_depth": mode.bit_depth} if sensor else {},
+            controls=self._keeper.at_start(),
+            buffer_count=_BUFFERS,
         )
-        self._camera.align_configuration(wanted)
         self._camera.configure(wanted)
-        actual = self._camera.camera_configuration()["main"]
-        self._format = str(actual["format"])
-        if self._format not in ("YUV420", "NV12"):
-            raise CameraError(f"picamera2: {self._model} delivers {self._format}, the station needs YUV420 or NV12")
-        self._size = (int(actual["size"][0]), int(actual["size"][1]))
-        self._stride = int(actual["stride"])
-        self._cap_exposure()
+        actual = self._camera.camera_configuration()
+        self._streams = {name: _Stream(self._model, actual[name]) for name in ("main", "lores")}
         self._camera.start()
-        return View(*self._size, 1e6 / self._actual_duration_us(duration_us), config.mount)
-
-    def _cap_exposure(self) -> None:
-        """Short exposures by the sport mode of the automatic exposure, where the camera has it."""
-        if "AeExposureMode" in self._camera.camera_controls:
-            # ExposureTime would switch the automatic gain off on older libcamera: the exposure *mode* keeps it on
-            controls = importlib.import_module("libcamera").controls
-            self._camera.set_controls({"AeExposureMode": controls.AeExposureModeEnum.Short})
+        return View(*self._streams["main"].size_px, 1e6 / self._actual_duration_us(duration_us), config.mount)
 
     def _actual_duration_us(self, wished_us: int) -> float:
         request = self._request()
@@ -133,53 +153,55 @@ class PiCamera:
         try:
             return self._camera.wait(job, timeout=_TIMEOUT_S)
         except TimeoutError:
+            self._hung = True
             raise CameraError(
                 f"picamera2: {self._model} gave no frame for {_TIMEOUT_S:g} s; check the ribbon cable and the power"
             ) from None
 
-    def _take(self) -> tuple[int, Pixels]:
+    def _take(self) -> tuple[float, Pixels, Pixels]:
         request = self._request()
-        try:  # the buffer goes back to the camera at once: holding it stalls the sensor
+        try:  # the buffers go back to the camera at once: holding them stalls the sensor
             metadata = request.get_metadata()
-            flat = request.make_buffer("main")
+            image, small = self._copy(request, "main"), self._copy(request, "lores")
         finally:
             request.release()
-        unpad = unpad_nv12 if self._format == "NV12" else unpad_i420
-        return int(metadata["SensorTimestamp"]), unpad(flat, self._size, self._stride)
+        t_s = int(metadata["SensorTimestamp"]) / 1e9
+        if change := self._keeper.note(t_s, metadata):
+            self._camera.set_controls(change)
+        return t_s, image, small
+
+    def _copy(self, request: Any, name: str) -> Pixels:
+        with self._mapped(request, name, reshape=False, write=False) as buffer:
+            return self._streams[name].picture(buffer.array.ravel())
 
 
-def unpad_i420(flat: Pixels, size: tuple[int, int], stride: int) -> Pixels:
-    """The I420 picture (height * 3/2, width) in a buffer: luma rows are ``stride`` bytes, chroma rows half of that.
+class _Stream:
+    """One stream as libcamera configured it."""
 
-    Without padding this is a view; with it, rows are copied once. Raises :class:`CameraError` for a short buffer.
-    """
-    width, height = size
-    flat = _whole(flat, size, stride)
-    if stride == width:
-        return flat.reshape(height * 3 // 2, width)
-    luma = flat[: stride * height].reshape(height, stride)[:, :width]
-    chroma = flat[stride * height :].reshape(height, stride // 2)[:, : width // 2]
-    return np.concatenate([luma.ravel(), chroma.ravel()]).reshape(height * 3 // 2, width)
+    def __init__(self, model: str, actual: dict[str, Any]) -> None:
+        if actual["format"] not in ("YUV420", "NV12"):
+            raise CameraError(
+                f"picamera2: {model} delivers {actual['format']}, the station needs YUV420 or NV12; "
+                "take another camera, or a USB camera with camera.source = v4l2:/dev/video0"
+            )
+        self._layout: Planar = actual["format"]
+        self.size_px = (int(actual["size"][0]), int(actual["size"][1]))
+        self._stride = int(actual["stride"])
 
-
-def unpad_nv12(flat: Pixels, size: tuple[int, int], stride: int) -> Pixels:
-    """The same picture as I420 from a buffer whose chroma rows are ``stride`` bytes too, u and v taking turns."""
-    width, height = size
-    rows = _whole(flat, size, stride).reshape(height * 3 // 2, stride)[:, :width]
-    chroma = rows[height:].reshape(height // 2, width // 2, 2)
-    return np.concatenate([rows[:height].ravel(), chroma[..., 0].ravel(), chroma[..., 1].ravel()]).reshape(-1, width)
+    def picture(self, flat: Pixels) -> Pixels:
+        """The picture in a buffer of this stream, in memory of its own."""
+        return to_i420(flat, self.size_px, self._stride, self._layout)
 
 
-def _whole(flat: Pixels, size: tuple[int, int], stride: int) -> Pixels:
-    needed = stride * size[1] * 3 // 2
-    if flat.size < needed:
-        raise CameraError(f"picamera2: buffer of {flat.size} bytes for {size[0]}x{size[1]} with stride {stride}")
-    return flat[:needed]
+def lores_size(size: tuple[int, int]) -> tuple[int, int]:
+    """A small stream of the same shape: what the detector looks at."""
+    width = min(_LORES_WIDTH, size[0])
+    return width, 2 * round(width * size[1] / size[0] / 2)
 
 
-def _picamera2_class() -> Any:
+def _picamera2() -> Any:
     try:
-        return importlib.import_module("picamera2").Picamera2
+        return importlib.import_module("picamera2")
     except ImportError as error:
         raise CameraError(
             f"picamera2: not installed ({error}); on a Raspberry Pi: sudo apt-get install python3-picamera2, "
@@ -187,5 +209,5 @@ def _picamera2_class() -> Any:
         ) from None
 
 
-def _own_cameras(picamera2: Any) -> list[dict[str, Any]]:
-    return [info for info in picamera2.global_camera_info() if "/usb" not in str(info.get("Id", ""))]
+def _own_cameras(library: Any) -> list[dict[str, Any]]:
+    return [info for info in library.Picamera2.global_camera_info() if "/usb" not in str(info.get("Id", ""))]

@@ -85,6 +85,11 @@ class V4l2Camera:
         """Size and rate read back from the driver."""
         return self._view
 
+    @property
+    def exposure(self) -> None:
+        """OpenCV does not say."""
+        return None
+
     def read(self) -> Frame | None:
         """The next picture; :class:`CameraError` when the device stops giving any (unplugged)."""
         while self._capture.isOpened():

@@ -68,6 +68,11 @@ class VideoFile:
         return self._view
 
     @property
+    def exposure(self) -> None:
+        """A recording does not say."""
+        return None
+
+    @property
     def frame_count(self) -> int | None:
         """How many frames the header promises, for progress; ``None`` when it does not say."""
         return self._stream.frames or None

@@ -38,7 +38,9 @@ class Detector:
     def find(self, frame: Frame) -> list[Candidate]:
         """Everybody in the picture, the surest first."""
         whole = Region.whole(*frame.size_px)
-        self._model.run(self._cropper.crop(frame, whole)[np.newaxis], 1 / 127.5, -1)
+        # a camera that reduces pictures itself does it better and for nothing
+        seen = frame if frame.small is None else Frame(frame.t_s, frame.index, frame.small, frame.layout)
+        self._model.run(self._cropper.crop(seen, Region.whole(*seen.size_px))[np.newaxis], 1 / 127.5, -1)
         logits = self._model.output(len(self._anchors)).ravel()
         likely = logits > np.log(_MIN_SCORE / (1 - _MIN_SCORE))
         scores = 1 / (1 + np.exp(-logits[likely].astype(np.float64)))

@@ -7,6 +7,7 @@ import time
 
 import numpy as np
 
+from station.camera.exposure import Exposure
 from station.errors import CameraError
 from station.types import Frame, View
 
@@ -42,6 +43,10 @@ class FakeCamera:
     @property
     def view(self) -> View:
         return self._view
+
+    @property
+    def exposure(self) -> Exposure:
+        return Exposure(3.9, 2.0, 400.0, locked=True)
 
     @property
     def closed(self) -> bool:

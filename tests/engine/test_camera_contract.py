@@ -17,6 +17,7 @@ from station.types import Frame
 
 from .clips import make_video
 from .fake_camera import FakeCamera
+from .fake_picamera import FakeLibrary
 
 WITH_MOUNT = CameraConfig(height_m=0.95, focal_px=900.0)
 Opener = Callable[[Path], Camera]
@@ -39,6 +40,10 @@ def _picamera2(folder: Path) -> Camera:
     return picamera.PiCamera(WITH_MOUNT)
 
 
+def _picamera2_without_glass(folder: Path) -> Camera:
+    return picamera.PiCamera(WITH_MOUNT, FakeLibrary())
+
+
 def _fake(folder: Path) -> Camera:
     return FakeCamera(ends_after=12)
 
@@ -48,6 +53,7 @@ CAMERAS: dict[str, Opener] = {
     "live file": lambda folder: _file(folder, live=True),
     "fake": _fake,
     "v4l2": _v4l2,
+    "picamera2 without glass": _picamera2_without_glass,
     "picamera2": _picamera2,
 }
 
@@ -77,6 +83,23 @@ def test_frames_have_the_size_and_layout_they_claim(camera: Camera) -> None:
             assert frame.image.shape == (camera.view.height_px * 3 // 2, camera.view.width_px)
         else:
             assert frame.image.shape == (camera.view.height_px, camera.view.width_px, 3)
+
+
+def test_the_small_twin_is_the_same_picture(camera: Camera) -> None:
+    for frame in _some(camera, 3):
+        if frame.small is None:
+            continue
+        rows, width = frame.small.shape
+        assert frame.layout == "yuv420"
+        assert width < camera.view.width_px
+        assert rows * 2 / 3 / width == pytest.approx(camera.view.height_px / camera.view.width_px, rel=0.02)
+        assert frame.small.flags.c_contiguous
+
+
+def test_the_exposure_is_told_or_is_not_known(camera: Camera) -> None:
+    _some(camera, 2)
+    said = camera.exposure
+    assert said is None or (said.exposure_ms is None or said.exposure_ms > 0)
 
 
 def test_times_increase_and_indices_count_from_zero(camera: Camera) -> None:

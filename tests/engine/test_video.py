@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from station.camera import BUNDLED_CLIP, frames, open_camera
-from station.camera.picamera import unpad_i420, unpad_nv12
+from station.camera.planes import to_i420
 from station.camera.video import VideoFile
 from station.config import CameraConfig
 from station.errors import CameraError
@@ -164,12 +164,12 @@ def test_unpadding_keeps_the_picture_and_drops_the_padding() -> None:
     flat = np.concatenate(
         [np.pad(luma, ((0, 0), (0, 2)), constant_values=255).ravel(), np.pad(chroma, ((0, 0), (0, 1))).ravel()]
     )
-    image = unpad_i420(flat, (width, height), stride)
+    image = to_i420(flat, (width, height), stride, "YUV420")
     assert image.shape == (6, 6)
     np.testing.assert_array_equal(image[:4], luma)
     np.testing.assert_array_equal(image[4:].ravel(), chroma.ravel())
     with pytest.raises(CameraError):
-        unpad_i420(flat[:-1], (width, height), stride)
+        to_i420(flat[:-1], (width, height), stride, "YUV420")
 
 
 def test_nv12_becomes_i420_with_and_without_padding() -> None:
@@ -179,7 +179,7 @@ def test_nv12_becomes_i420_with_and_without_padding() -> None:
     chroma = np.stack([u, v], axis=-1).reshape(2, 6)
     for stride in (6, 8):
         rows = np.pad(np.vstack([luma, chroma]), ((0, 0), (0, stride - width)), constant_values=255)
-        image = unpad_nv12(rows.ravel(), (width, height), stride)
+        image = to_i420(rows.ravel(), (width, height), stride, "NV12")
         np.testing.assert_array_equal(image[:4], luma)
         np.testing.assert_array_equal(image[4:].ravel(), np.concatenate([u.ravel(), v.ravel()]))
 
