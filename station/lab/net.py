@@ -133,11 +133,14 @@ def _recolour(images: Tensor, dice: torch.Generator) -> Tensor:
 
 
 def loss_of(out: Tensor, target: Tensor) -> Tensor:
-    """Gaussian likelihood of the angles (weighted by its own sd, so that hard crops still teach), hips, and waist."""
+    """What the net is punished for: angles, hips and waist that are off, and variances that do not fit the errors.
+
+    Variances learn from the errors but do not excuse them: a likelihood alone lets a young net call everything unsure
+    and learn nothing.
+    """
     error, log_variance = out[:, :3] - target[:, :3], out[:, 3:6]
-    likelihood = 0.5 * (error**2 * torch.exp(-log_variance) + log_variance)
-    weight = torch.exp(0.5 * log_variance).detach()
-    weighed = likelihood * weight * torch.tensor([2.0, 1.0, 1.0])
-    hips = functional.smooth_l1_loss(out[:, 6:10], target[:, 3:7], beta=0.05)
+    angles = functional.smooth_l1_loss(out[:, :3], target[:, :3], beta=0.2, reduction="none")
+    fit = 0.5 * (error.detach() ** 2 * torch.exp(-log_variance) + log_variance)
+    hips = functional.smooth_l1_loss(out[:, 6:10], target[:, 3:7], beta=0.02)
     waist = functional.binary_cross_entropy_with_logits(out[:, 10], target[:, 7])
-    return weighed.mean() + hips + 0.1 * waist
+    return (angles * torch.tensor([3.0, 1.0, 1.0])).mean() + 0.2 * fit.mean() + 4.0 * hips + 0.1 * waist

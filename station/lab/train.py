@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("data", type=Path, help="folder of the shards")
     parser.add_argument("out", type=Path, help="folder for last.pt (made when missing)")
     parser.add_argument("--minutes", type=float, default=60.0, help="train so long in this call (default 60)")
-    parser.add_argument("--epochs", type=int, default=40, help="length of the whole schedule (default 40)")
+    parser.add_argument("--samples", type=int, default=800_000, help="length of the whole schedule (default 800000)")
     options = parser.parse_args(arguments)
     try:
         train, held = load(options.data, "train"), load(options.data, "held")
@@ -44,16 +44,18 @@ def main(arguments: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     options.out.mkdir(parents=True, exist_ok=True)
-    run = Run(options.out / "last.pt", options.epochs)
+    run = Run(options.out / "last.pt", options.samples)
     end = time.monotonic() + 60 * options.minutes
-    print(f"{len(train.images)} crops to train on, {len(held.images)} held out, epoch {run.epoch} of {run.epochs}")
-    while run.epoch < run.epochs and time.monotonic() < end:
+    print(
+        f"{len(train.images)} crops to train on, {len(held.images)} held out, {run.seen} samples of {run.samples} seen"
+    )
+    while run.seen < run.samples and time.monotonic() < end:
         if len(shards(options.data, "train")) > known:
             train, known = load(options.data, "train"), len(shards(options.data, "train"))
         begin = time.monotonic()
         mean_loss = run.one_epoch(train)
         took_s = time.monotonic() - begin
-        print(f"epoch {run.epoch}: {len(train.images)} crops, {took_s:.0f} s, loss {mean_loss:.4f}", flush=True)
+        print(f"{run.seen} samples: {len(train.images)} crops, {took_s:.0f} s, loss {mean_loss:.4f}", flush=True)
         for line in report(run.mean, held):
             print(f"  {line}", flush=True)
     return 0
@@ -81,9 +83,9 @@ def load(folder: Path, prefix: str) -> Crops:
 class Run:
     """Net, running mean of its weights, optimizer and schedule, kept in one file."""
 
-    def __init__(self, path: Path, epochs: int) -> None:
+    def __init__(self, path: Path, samples: int) -> None:
         torch.manual_seed(0)
-        self.net, self.path, self.epochs, self.epoch = PelvisNet(), path, epochs, 0
+        self.net, self.path, self.samples, self.seen = PelvisNet(), path, samples, 0
         self.optimizer = torch.optim.AdamW(self.net.parameters(), _RATE, weight_decay=1e-3)
         self.mean = copy.deepcopy(self.net)
         if path.is_file():
@@ -91,17 +93,17 @@ class Run:
             self.net.load_state_dict(kept["net"])
             self.mean.load_state_dict(kept["mean"])
             self.optimizer.load_state_dict(kept["optimizer"])
-            self.epoch = int(kept["epoch"])
+            self.seen = int(kept["seen"])
 
     def one_epoch(self, crops: Crops) -> float:
-        """One pass over the crops in an order that depends on the epoch alone; the mean loss."""
-        dice = torch.Generator().manual_seed(self.epoch)
+        """One pass over the crops in an order that depends on the samples seen so far alone; the mean loss."""
+        dice = torch.Generator().manual_seed(self.seen)
         order = torch.randperm(len(crops.images), generator=dice)
         batches = max(1, len(order) // _BATCH)
         total = 0.0
         self.net.train()
         for b in range(batches):
-            share = (self.epoch + b / batches) / self.epochs
+            share = min(1.0, self.seen / self.samples)
             for group in self.optimizer.param_groups:
                 group["lr"] = _RATE * (0.01 + 0.99 * 0.5 * (1 + float(np.cos(np.pi * share))))
             images, target = prepare(crops, order[b * _BATCH : (b + 1) * _BATCH], dice)
@@ -110,18 +112,19 @@ class Run:
             loss.backward()
             self.optimizer.step()
             self._remember()
+            self.seen += len(images)
             total += float(loss.detach())
-        self.epoch += 1
         self._keep()
         return total / batches
 
     def _remember(self) -> None:
-        """The running mean goes a little toward the weights of now; counts and ranges of normalisation go along."""
+        """The running mean goes a little toward the weights of now (early on, more); normalisation goes along."""
+        memory = min(_MEMORY, self.seen / (self.seen + 10 * _BATCH))
         with torch.no_grad():
             new = self.net.state_dict()
             for name, old in self.mean.state_dict().items():
                 if old.dtype.is_floating_point:
-                    old.lerp_(new[name], 1 - _MEMORY)
+                    old.lerp_(new[name], 1 - memory)
                 else:
                     old.copy_(new[name])
 
@@ -130,7 +133,7 @@ class Run:
             "net": self.net.state_dict(),
             "mean": self.mean.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "epoch": self.epoch,
+            "seen": self.seen,
         }
         partial = self.path.with_suffix(".part")
         torch.save(kept, partial)

@@ -12,8 +12,12 @@ pytest.importorskip("torch", reason="training needs the extra `lab`")
 
 import torch
 
-from station.lab import train
+from station.inference import Model
+from station.lab import export, train
 from station.lab.dataset import LABELS, SIDE_PX
+from station.lab.net import PelvisNet, loss_of, prepare
+from station.models.graph import pack
+from station.pelvis_net import INPUT_PX, OUTPUTS
 
 
 def _bars(path: Path, count: int, seed: int) -> None:
@@ -37,28 +41,29 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("crops")
     _bars(folder / "train_1_0000.npz", 192, 1)
     _bars(folder / "held_1_0000.npz", 48, 2)
+    _bars(folder / "check_1_0000.npz", 48, 3)
     return folder
 
 
 @pytest.mark.slow
 def test_a_few_epochs_learn_the_slope_of_a_bar(data: Path, tmp_path: Path) -> None:
     torch.set_num_threads(2)
-    assert train.main([str(data), str(tmp_path), "--epochs", "8", "--minutes", "10"]) == 0
-    run = train._Run(tmp_path / "last.pt", 8)
+    assert train.main([str(data), str(tmp_path), "--samples", "1536", "--minutes", "10"]) == 0
+    run = train.Run(tmp_path / "last.pt", 1536)
     held = train.load(data, "held")
-    angles, sd = train.predict(run.net, held)
+    angles, sd = train.predict(run.mean, held)
     true = held.labels.numpy()[:, 0]
     assert np.corrcoef(angles[:, 0], true)[0, 1] > 0.8
     assert (sd > 0).all()
 
 
 def test_training_goes_on_where_it_stopped(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert train.main([str(data), str(tmp_path), "--epochs", "2", "--minutes", "0"]) == 0
-    first = train._Run(tmp_path / "last.pt", 2)
+    assert train.main([str(data), str(tmp_path), "--samples", "384", "--minutes", "0"]) == 0
+    first = train.Run(tmp_path / "last.pt", 384)
     first.one_epoch(train.load(data, "train"))
-    assert train.main([str(data), str(tmp_path), "--epochs", "2", "--minutes", "10"]) == 0
-    assert "epoch 1 of 2" in capsys.readouterr().out
-    assert train._Run(tmp_path / "last.pt", 2).epoch == 2
+    assert train.main([str(data), str(tmp_path), "--samples", "384", "--minutes", "10"]) == 0
+    assert "192 samples of 384 seen" in capsys.readouterr().out
+    assert train.Run(tmp_path / "last.pt", 384).seen == 384
 
 
 def test_missing_shards_are_named_with_the_mend(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -69,8 +74,8 @@ def test_missing_shards_are_named_with_the_mend(tmp_path: Path, capsys: pytest.C
 
 
 def test_the_loss_rewards_honest_variances() -> None:
-    target = torch.zeros(500, 7)
-    out = torch.zeros(500, 10)
+    target = torch.zeros(500, 8)
+    out = torch.zeros(500, len(OUTPUTS))
     out[:, 0] = torch.linspace(-2, 2, 500)
     losses = []
     for log_variance in (-3.0, 0.3, 3.0):
@@ -79,5 +84,44 @@ def test_the_loss_rewards_honest_variances() -> None:
         losses.append(float((0.5 * (error**2 * torch.exp(-out[:, 3:6]) + out[:, 3:6])).mean()))
     assert losses[1] == min(losses)
     out.requires_grad_(True)
-    (grown,) = torch.autograd.grad(train.loss_of(out, target), out)
+    (grown,) = torch.autograd.grad(loss_of(out, target), out)
     assert float(grown[:, 3].abs().sum()) > 0
+
+
+def test_the_exported_model_says_what_the_net_says(data: Path, tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    net = PelvisNet()
+    train_crops = train.load(data, "train")
+    with torch.no_grad():
+        for _ in range(20):  # normalisation gets statistics worth folding
+            net(prepare(train_crops, torch.arange(64))[0])
+    net.eval()
+    path = tmp_path / "net.tflite"
+    path.write_bytes(pack(export.graph_of(net)))
+    model = Model(path)
+    picture = prepare(train_crops, torch.arange(1))[0]
+    with torch.no_grad():
+        wanted = net(picture)[0].numpy()
+    model.run(picture.permute(0, 2, 3, 1).contiguous().numpy())
+    assert model.inputs[0].shape == (1, INPUT_PX, INPUT_PX, 3)
+    assert model.output(len(OUTPUTS)).ravel() == pytest.approx(wanted, abs=1e-4)
+
+
+def test_export_widens_variances_until_they_fit_and_writes_int8(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train.main([str(data), str(tmp_path), "--samples", "192", "--minutes", "1"]) == 0
+    target = tmp_path / "small.tflite"
+    assert export.main([str(tmp_path), str(data), str(target)]) == 0
+    assert "small.tflite" in capsys.readouterr().out
+    assert target.stat().st_size < 0.5 * target.with_suffix(".float.tflite").stat().st_size
+    net, check = train.Run(tmp_path / "last.pt", 1).mean.eval(), train.load(data, "check")
+    export.widen(net, check)
+    angles, sd = train.predict(net, check)
+    inside = (np.abs(angles - check.labels.numpy()[:, :3]) <= sd).mean(axis=0)
+    assert inside == pytest.approx([0.68] * 3, abs=0.03)
+
+
+def test_export_without_a_trained_net_says_how_to_get_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert export.main([str(tmp_path), str(tmp_path), str(tmp_path / "x.tflite")]) == 2
+    assert "station.lab.train" in capsys.readouterr().err
