@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-.PHONY: help run setup setup-test setup-lab test test-slow lint format bench clip model lock clean
+.PHONY: help run setup setup-test setup-lab test test-slow lint format bench clip pose-models model model-smoke lock clean
 
 STATION := .venv/bin/station
 PYTEST := .venv/bin/python -m pytest
@@ -17,7 +17,7 @@ help: ## this list
 	@echo 'ARGS="…" goes to the station:  make run ARGS="--set camera.source=runner.mp4"'
 	@echo 'PYTEST_ARGS="…" goes to pytest:  make test PYTEST_ARGS="-k wire"'
 
-run: setup model ## install what is missing, then run the station: camera (or the bundled clip), broker, page
+run: setup pose-models ## install what is missing, then run the station: camera (or the bundled clip), broker, page
 	@exec $(STATION) run $(ARGS)
 
 setup: ## make .venv and install what the station needs
@@ -29,14 +29,20 @@ setup-test: ## the same for the tests: Chromium, pytest, ruff, mypy
 setup-lab: ## the same for the workbench (PyTorch: large)
 	@deploy/setup lab
 
-model: setup ## build the quantized pose models, unless they are there
+pose-models: setup ## build the quantized pose models, unless they are there
 	@$(STATION) model build --model all >/dev/null
 
-test: setup-test model ## everything that gates a change: ruff, mypy, then the test suite
+model: setup-lab ## make the pelvis model again from nothing: hours, resumable (workbench)
+	@.venv/bin/python -m station.lab.recipe station/models/pelvis.tflite $(ARGS)
+
+model-smoke: setup-lab ## the same recipe in minutes, into a file that nobody uses
+	@mkdir -p .cache && .venv/bin/python -m station.lab.recipe .cache/pelvis-smoke.tflite --smoke --work .cache/pelvis-smoke $(ARGS)
+
+test: setup-test pose-models ## everything that gates a change: ruff, mypy, then the test suite
 	@$(MAKE) lint
 	@$(PYTEST) -n $(JOBS) --dist loadfile $(PYTEST_ARGS)
 
-test-slow: setup-test model ## the slow tiers: model builds, whole recordings, virtual machines
+test-slow: setup-test pose-models ## the slow tiers: model builds, whole recordings, virtual machines
 	@$(PYTEST) -m 'slow or virtual' --timeout 1800 $(PYTEST_ARGS)
 
 lint: setup-test ## ruff (rules and format) and mypy
@@ -48,7 +54,7 @@ format: setup-test ## let ruff mend what it can
 	@.venv/bin/ruff check --fix-only
 	@.venv/bin/ruff format
 
-bench: setup model ## how fast this machine runs the models
+bench: setup pose-models ## how fast this machine runs the models
 	@$(STATION) bench latency $(ARGS)
 
 clip: setup-lab ## render the bundled clip again (workbench)
