@@ -1,0 +1,108 @@
+"""The inclinometer: where it looks, what its numbers mean, and what it says of the bundled (rendered) runner."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from station.camera import BUNDLED_CLIP, frames
+from station.camera.video import VideoFile
+from station.models.build import build
+from station.pelvis_net import INPUT_PX, OUTPUTS, SCALE_DEG, PelvisNet, decode, model_path
+from station.pose import PoseEstimator
+from station.types import KEYPOINT_INDEX, Frame, Mount, Pose
+
+
+@pytest.fixture(scope="module")
+def net() -> PelvisNet:
+    return PelvisNet.load(threads=2)
+
+
+@pytest.fixture(scope="module")
+def clip() -> list[tuple[Frame, Pose]]:
+    """Every third frame of the first six seconds, with its pose."""
+    build(("lite", "detector"), say=lambda _line: None)
+    pose, seen = PoseEstimator.load("lite", 2), []
+    for frame in frames(VideoFile(BUNDLED_CLIP, Mount())):
+        found = pose.estimate(frame)
+        if frame.index % 3 == 0:
+            seen.append((frame, found))
+        if frame.index >= 180:
+            break
+    return seen
+
+
+@pytest.fixture(scope="module")
+def truth() -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads(BUNDLED_CLIP.with_suffix(".truth.json").read_text())
+    return loaded
+
+
+def test_answers_are_degrees_half_crops_and_a_share() -> None:
+    raw = np.zeros(len(OUTPUTS), dtype=np.float32)
+    raw[:3] = 1.0
+    raw[3] = 2 * math.log(0.5)
+    raw[6:10] = (-0.3, 0.1, 0.3, 0.05)
+    raw[10] = 4.0
+    angles, sd, hips, waist = decode(raw)
+    assert angles == pytest.approx(SCALE_DEG)
+    assert sd == pytest.approx([0.5 * SCALE_DEG[0], SCALE_DEG[1], SCALE_DEG[2]])
+    assert hips.ravel() == pytest.approx([-0.3, 0.1, 0.3, 0.05])
+    assert waist == pytest.approx(1 / (1 + math.exp(-4)))
+
+
+def test_it_looks_where_the_pelvis_is(net: PelvisNet, clip: list[tuple[Frame, Pose]], truth: dict[str, Any]) -> None:
+    camera = truth["camera"]
+    for frame, pose in clip:
+        region = net._region(pose)
+        assert region is not None
+        x, y = truth["hip_centre_px"][frame.index]
+        metre_px = camera["focal_px"] / camera["distance_m"]
+        assert region.side_px == pytest.approx(0.5425 * metre_px, rel=0.15)
+        assert region.x_px == pytest.approx(x, abs=0.06 * region.side_px)
+        assert region.y_px == pytest.approx(y - 0.057 * region.side_px, abs=0.09 * region.side_px)
+
+
+def test_it_reads_the_rendered_runner(net: PelvisNet, clip: list[tuple[Frame, Pose]], truth: dict[str, Any]) -> None:
+    said, sd, true = [], [], []
+    for frame, pose in clip:
+        level = net.read(frame, pose)
+        assert level is not None
+        said.append(level.obliquity_deg)
+        sd.append(level.sd_obliquity_deg)
+        true.append(truth["obliquity_deg"][frame.index])
+    assert np.corrcoef(said, true)[0, 1] > 0.85
+    assert 0.6 < np.polyfit(true, said, 1)[0] < 1.2
+    assert np.median(sd) < 3.0
+
+
+def test_nobody_is_no_reading_and_forgets_the_size(net: PelvisNet, clip: list[tuple[Frame, Pose]]) -> None:
+    frame, pose = clip[0]
+    assert net.read(frame, Pose.nobody()) is None
+    assert math.isnan(net._side_px)
+    hidden = Pose(pose.xy_px.copy(), pose.score.copy())
+    for name in ("left_hip", "right_hip"):
+        hidden.xy_px[KEYPOINT_INDEX[name]], hidden.score[KEYPOINT_INDEX[name]] = math.nan, 0.0
+    assert net.read(frame, hidden) is None
+    assert net.read(frame, pose) is not None
+
+
+def test_shoulders_out_of_sight_leave_the_size_as_it_was(net: PelvisNet, clip: list[tuple[Frame, Pose]]) -> None:
+    frame, pose = clip[0]
+    net.read(frame, pose)
+    size_px = net._side_px
+    headless = Pose(pose.xy_px.copy(), pose.score.copy())
+    headless.xy_px[KEYPOINT_INDEX["left_shoulder"]] = math.nan
+    assert net.read(frame, headless) is not None
+    assert net._side_px == size_px
+
+
+def test_the_model_is_small_and_takes_the_crop(net: PelvisNet) -> None:
+    assert model_path().stat().st_size <= 1_000_000
+    assert net._model.inputs[0].shape == (1, INPUT_PX, INPUT_PX, 3)
+    assert Path(model_path()).with_suffix(".md").is_file(), "a model without its card"
