@@ -8,14 +8,14 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 
-from station import wire
 from station.camera import Camera
 from station.engine.chores import Chores, Outcome
 from station.engine.journal import Journal
 from station.engine.observer import Observer
 from station.engine.outlet import Outlet
+from station.engine.vitals import Vitals
 from station.errors import CameraError
-from station.health import Rate, Supervisor, Timings, rss_mb, temperature_c, throttled
+from station.health import Supervisor
 from station.mailbox import Latest
 from station.publish import Command, Publisher
 from station.session import Session
@@ -65,9 +65,7 @@ class Engine:
         self._captured = 0
         self._processed = 0
         self._t_s = 0.0
-        self._kernel_times = Timings()
-        self._publish_times = Timings()
-        self._rate_in, self._rate_out = Rate(), Rate()
+        self._vitals = Vitals(camera, observer, outlet, say=say)
         self._inbox = inbox or Inbox()
         self._chores = chores or Chores()
         self._journal = journal or Journal()
@@ -156,10 +154,11 @@ class Engine:
         outputs = self._session.feed(observation)
         said_s = time.perf_counter()
         self._outlet.emit(outputs, frame.t_s, observation.pose, self._latest.lost)
-        self._kernel_times.add(said_s - start_s)
-        self._publish_times.add(time.perf_counter() - said_s)
+        self._vitals.kernel_times.add(said_s - start_s)
+        self._vitals.publish_times.add(time.perf_counter() - said_s)
         self._processed += 1
         self._supervisor.frame_processed()
+        self._vitals.note(frame, observation.pose)
 
     def _obey(self, command: Command) -> tuple[Output, ...]:
         """Do what was asked, answer, and return what the kernel said to it."""
@@ -216,22 +215,7 @@ class Engine:
             self._publisher.say(topics.LOG, lines)
 
     def _publish_health(self) -> None:
-        link = self._publisher.stats()
-        health = wire.health_json(
-            fps_in=self._rate_in.since_last(self._captured),
-            fps_out=self._rate_out.since_last(self._processed),
-            dropped=self._latest.lost,
-            pose_ms=self._observer.pose_times.percentiles(),
-            pelvis_ms=self._observer.pelvis_times.percentiles(),
-            kernel_ms=self._kernel_times.percentiles(),
-            publish_ms=self._publish_times.percentiles(),
-            outbox=link.waiting,
-            lost=link.lost,
-            temp_c=temperature_c(),
-            throttled=throttled(),
-            rss_mb=rss_mb(),
-            camera={"calibrated": self._camera.view.mount.focal_px is not None},
-        )
+        health = self._vitals.health(self._captured, self._processed, self._latest.lost, self._publisher.stats())
         self._publisher.say(topics.HEALTH, health)
 
 

@@ -11,9 +11,9 @@ from station import wire
 from station.types import Cue, Live, Output, Pose, SessionSummary, State, StrideMetrics, View
 from station.wire import topics
 
-#: Highest rate of ``live`` [Hz], with a little room for jitter of the time stamps.
+#: Usual and highest rate of ``live`` [Hz]; a little room for jitter of the time stamps.
 _LIVE_HZ = 30.0
-_LIVE_GAP_S = 1.0 / _LIVE_HZ - 0.004
+_JITTER_S = 0.004
 #: Sessions whose token is remembered: late strides and summaries refer to the newest ones only.
 _TOKENS = 8
 
@@ -55,6 +55,7 @@ class Outlet:
         self._wall = wall
         self._now_s = 0.0  # sensor time of the newest frame
         self._live_s = float("-inf")
+        self.live_hz = _LIVE_HZ  # the engine lowers it when the machine is hot or slow
         self._tokens: dict[int, str] = {}
         self._session: int | None = None
         self._frames_lost_before = 0
@@ -78,7 +79,7 @@ class Outlet:
                 self._summary(output, frames_lost)
         if self.state is None:
             self._change(State("idle", t_s), frames_lost)  # until the kernel says otherwise
-        if self._live and pose is not None and t_s - self._live_s >= _LIVE_GAP_S:
+        if self._live and pose is not None and t_s - self._live_s >= 1.0 / self.live_hz - _JITTER_S:
             self._live_s = t_s
             self._door.say(topics.LIVE, wire.live_json(live, pose, self._view))
 

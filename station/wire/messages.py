@@ -156,12 +156,13 @@ def health_json(
     throttled: bool | None = None,
     rss_mb: float | None = None,
     camera: Mapping[str, object] | None = None,
+    degraded: Mapping[str, str | None] | None = None,
 ) -> JsonObject:
     """The payload of the station's own health; what is not known on this machine is null.
 
     ``…_ms`` hold ``p50`` and ``p95``; ``outbox`` counts the rows that wait for the broker; ``lost`` says what went
     missing and why (:meth:`station.outbox.OutboxStats.said`); ``camera`` has any of ``light``, ``blur``, ``framing``,
-    ``dirty``, ``calibrated``.
+    ``dirty``, ``calibrated``, and whatever else the camera tells; ``degraded`` is ``step`` and ``cause``.
     """
     stages = {"pose_ms": pose_ms, "pelvis_ms": pelvis_ms, "kernel_ms": kernel_ms, "publish_ms": publish_ms}
     return {
@@ -177,5 +178,6 @@ def health_json(
         "temp_c": number(temp_c),
         "throttled": throttled,
         "rss_mb": number(rss_mb),
-        "camera": {key: clean((camera or {}).get(key)) for key in _CAMERA_KEYS},
+        "camera": {**dict.fromkeys(_CAMERA_KEYS), **{key: clean(value) for key, value in (camera or {}).items()}},
+        "degraded": {"step": "none", "cause": None} if degraded is None else dict(degraded),
     }
