@@ -1,0 +1,164 @@
+"""Where the belt of the pelvis is, and how its points moved into the next frame."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from station.types import KEYPOINT_INDEX, Floats, Frame, Pixels, Pose
+
+_HIPS = [KEYPOINT_INDEX["left_hip"], KEYPOINT_INDEX["right_hip"]]
+_SHOULDERS = [KEYPOINT_INDEX["left_shoulder"], KEYPOINT_INDEX["right_shoulder"]]
+
+# Lengths below are shares of the trunk: mid hip to mid shoulder, about half a metre.
+#: Hip distance, for poses without shoulders.
+_HIPS_OF_TRUNK = 0.36
+#: The belt that is rigid with the pelvis: above what the thighs move, below where the spine bends; half its width
+#: stays clear of the outline, beside which the background shows.
+BELT_LOW, BELT_HIGH, BELT_HALF = 0.18, 0.34, 0.26
+_STEP = 0.03
+#: What is cut out about the middle of the hips: to the sides, above, below.
+_ASIDE, _ABOVE, _BELOW = 0.55, 0.65, 0.15
+#: Side of the window that Lucas-Kanade compares.
+_WINDOW = 0.08
+#: Bigger patches are shrunk until the trunk is this long [px]: a 720-line picture needs none of it.
+_TRUNK_PX = 180.0
+_SMALLEST_TRUNK_PX = 24.0
+#: A point that does not come back to where it started within this much [px] when followed backward was lost.
+_RETURN_PX = 0.35
+_LEVELS = 2
+# How quickly place, size and lean of the patch follow the pose, shares per frame. The flow carries the patch; the pose,
+# whose hips follow the thighs, only keeps it from wandering off.
+_PULL, _GROW, _LEAN = 0.08, 0.03, 0.05
+_FEWEST = 16
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Flow:
+    """Motion of points of the belt. ``across`` and ``up`` are the patch's axes.
+
+    ``at_px`` (n, 2) are places (across, up) about the middle of the belt, ``motion_px`` (n, 2) what they moved by.
+    """
+
+    at_px: Floats
+    motion_px: Floats
+    axes: Floats
+    asked: int
+
+
+class Place:
+    """Follows the pelvis smoothly: middle of the hips, length of the trunk, lean."""
+
+    def __init__(self, size_px: tuple[int, int]) -> None:
+        self._size_px = size_px
+        self.forget()
+
+    def forget(self) -> None:
+        """The runner is gone; the next pose starts anew."""
+        self._middle_px: Floats | None = None
+        self._trunk_px = self._lean_rad = math.nan
+
+    def see(self, pose: Pose) -> None:
+        """Take in a pose; one without hips changes nothing."""
+        hips, shoulders = pose.xy_px[_HIPS], pose.xy_px[_SHOULDERS]
+        if not np.isfinite(hips).all():
+            return
+        middle, line = hips.mean(axis=0), hips[1] - hips[0]
+        trunk = shoulders.mean(axis=0) - middle
+        if np.isfinite(trunk).all():
+            length = float(np.hypot(*trunk))
+            # half the trunk's lean, half the hips': the lower back, near enough
+            lean = (math.atan2(trunk[0], -trunk[1]) + math.atan2(line[1], abs(line[0]))) / 2
+        else:
+            length, lean = float(np.hypot(*line)) / _HIPS_OF_TRUNK, math.atan2(line[1], abs(line[0]))
+        if self._middle_px is None:
+            self._middle_px, self._trunk_px, self._lean_rad = middle, length, lean
+            return
+        self._middle_px = self._middle_px + _PULL * (middle - self._middle_px)
+        self._trunk_px += _GROW * (length - self._trunk_px)
+        self._lean_rad += _LEAN * (lean - self._lean_rad)
+
+    def move(self, by_px: Floats) -> None:
+        """The patch was seen to move by this much."""
+        if self._middle_px is not None:
+            self._middle_px = self._middle_px + by_px
+
+    def cut(self, frame: Frame) -> Patch | None:
+        """The patch in this frame; ``None`` without a runner, or when too little of one is in the picture."""
+        if self._middle_px is None or not self._trunk_px >= _SMALLEST_TRUNK_PX:
+            return None
+        (x, y), trunk = self._middle_px, self._trunk_px
+        low = np.array([x - _ASIDE * trunk, y - _ABOVE * trunk])
+        high = np.array([x + _ASIDE * trunk, y + _BELOW * trunk])
+        left, top = np.clip(np.floor(low), 0, self._size_px).astype(int).tolist()
+        right, bottom = np.clip(np.ceil(high), 0, self._size_px).astype(int).tolist()
+        if right - left < 0.6 * trunk or bottom - top < 0.5 * trunk:
+            return None
+        return Patch(frame, (left, top, right, bottom), self._middle_px, trunk, self._lean_rad)
+
+
+class Patch:
+    """Luma of the pelvis in one frame, and the points on it to be found again in the next."""
+
+    def __init__(
+        self, frame: Frame, box_px: tuple[int, int, int, int], middle_px: Floats, trunk_px: float, lean_rad: float
+    ) -> None:
+        self._box_px = box_px
+        self._zoom = min(1.0, _TRUNK_PX / trunk_px)
+        self._image = luma(frame, box_px, self._zoom)
+        self._trunk_px = trunk_px * self._zoom
+        across = np.array([math.cos(lean_rad), math.sin(lean_rad)])
+        self._axes = np.stack([across, np.array([across[1], -across[0]])])
+        self._middle_px = (middle_px - np.array(box_px[:2]) + 0.5) * self._zoom - 0.5
+
+    def follow(self, frame: Frame) -> Flow | None:
+        """How the points of the belt moved into ``frame``; ``None`` when too few could be followed."""
+        image = luma(frame, self._box_px, self._zoom)
+        grid = _grid() * self._trunk_px
+        points = (self._middle_px + grid @ self._axes).astype(np.float32)
+        inside = ((points > 2) & (points < np.array(image.shape[::-1]) - 3)).all(axis=1)
+        points, grid = points[inside], grid[inside]
+        if len(points) < _FEWEST:
+            return None
+        window = int(max(9, round(_WINDOW * self._trunk_px))) | 1
+        found, back, kept = _follow(self._image, image, points, window)
+        kept &= np.abs(back - points).max(axis=1) < _RETURN_PX
+        if np.count_nonzero(kept) < _FEWEST:
+            return None
+        motion = (found[kept] - points[kept]) @ self._axes.T
+        centre = np.array([0.0, (BELT_LOW + BELT_HIGH) / 2 * self._trunk_px])
+        return Flow((grid[kept] - centre) / self._zoom, motion / self._zoom, self._axes, len(_grid()))
+
+
+def _follow(
+    before: Pixels, after: Pixels, points: NDArray[np.float32], window: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
+    size = (window, window)
+    guess = points.copy()
+    found, good, _ = cv2.calcOpticalFlowPyrLK(before, after, points, guess, winSize=size, maxLevel=_LEVELS)
+    back, good_too, _ = cv2.calcOpticalFlowPyrLK(after, before, found, guess.copy(), winSize=size, maxLevel=_LEVELS)
+    kept = (good.ravel() == 1) & (good_too.ravel() == 1)
+    return np.asarray(found, np.float32), np.asarray(back, np.float32), np.asarray(kept, np.bool_)
+
+
+def _grid() -> Floats:
+    x = np.arange(-BELT_HALF, BELT_HALF + 1e-9, _STEP)
+    y = np.arange(BELT_LOW, BELT_HIGH + 1e-9, _STEP)
+    return np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
+
+
+def luma(frame: Frame, box_px: tuple[int, int, int, int], zoom: float = 1.0) -> Pixels:
+    """Brightness of a part of the picture (left, top, right, bottom), shrunk by ``zoom``; a copy of its own."""
+    left, top, right, bottom = box_px
+    part = frame.image[top:bottom, left:right]
+    if frame.layout != "yuv420":
+        code = cv2.COLOR_RGB2GRAY if frame.layout == "rgb" else cv2.COLOR_BGR2GRAY
+        part = np.asarray(cv2.cvtColor(np.ascontiguousarray(part), code), dtype=np.uint8)
+    if zoom < 1.0:
+        size = (max(8, round((right - left) * zoom)), max(8, round((bottom - top) * zoom)))
+        return np.asarray(cv2.resize(part, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    return np.array(part, dtype=np.uint8)
