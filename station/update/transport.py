@@ -125,7 +125,7 @@ class Web:
         try:
             response = self._pool.request(
                 "GET", f"{self._url}/{path}", headers=headers, preload_content=False, decode_content=False,
-                retries=urllib3.Retry(total=0, redirect=3, raise_on_redirect=True),
+                retries=urllib3.Retry(total=None, connect=0, read=0, status=0, other=0, redirect=3),
             )  # fmt: skip
         except (urllib3.exceptions.HTTPError, ValueError) as error:
             raise InterruptedStreamError(_plain(error)) from error

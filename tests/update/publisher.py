@@ -15,9 +15,11 @@ from station.update.fetch import Settings
 from station.update.manifest import FOLDER, Kind, Manifest, Platform, Python, ReleaseFile, sequence_of
 from station.update.transport import Limits
 
-#: As in life, but everything that waits waits a hundred times less.
-LIMITS = Limits(
-    gap_s=2.0, window_s=0.6, floor_bytes_per_s=2000, check_s=10.0, download_s=20.0, pause_s=0.01, reserve_bytes=0
+#: Patient, for machines that are busy with something else.
+LIMITS = Limits(gap_s=20.0, window_s=20.0, check_s=60.0, download_s=60.0, pause_s=0.01, reserve_bytes=0)
+#: As in life, but a hundred times less patient: for servers that would never end.
+IMPATIENT = Limits(
+    gap_s=2.0, window_s=0.7, floor_bytes_per_s=2000, check_s=6.0, download_s=6.0, pause_s=0.01, reserve_bytes=0
 )
 Files = Mapping[str, bytes]
 KIND: Mapping[str, Kind] = {folder: kind for kind, folder in FOLDER.items()}
