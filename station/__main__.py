@@ -77,6 +77,9 @@ def parser() -> argparse.ArgumentParser:
     from station.models import cli
 
     cli.add_parser(commands, [common])
+    from station.update import cli as update_cli
+
+    update_cli.add_parser(commands, [common])
     return top
 
 
