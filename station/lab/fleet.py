@@ -33,6 +33,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from station import wire
+from station.metrics.table import bands
 from station.outbox import Outbox
 from station.publish import Link, Publisher
 from station.types import Cue, Curve, Metric, MetricSummary, SessionSummary, State, Stride, StrideMetrics
@@ -40,6 +41,8 @@ from station.wire import topics
 
 GYM = "fleet"
 ROOT = f"hipline/v1/{GYM}"
+#: What every state says of how a session begins and which zones hold.
+_RULES = wire.rules_json(bands(None), auto_start=True)
 _METRICS: tuple[str, ...] = tuple(wire.schema("stride")["properties"]["metrics"]["required"])
 
 
@@ -211,7 +214,7 @@ class SimulatedStation:
 
     def _say(self, state: State, token: str | None) -> None:
         if self._publisher is not None:
-            self._publisher.say("state", wire.state_json(state, token, wire.wall_label(time.time())))
+            self._publisher.say("state", wire.state_json(state, token, wire.wall_label(time.time()), _RULES))
 
 
 def play(plan: Plan, numbers: Sequence[int], folder: Path) -> tuple[dict[tuple[str, str], int], dict[str, Any]]:

@@ -183,7 +183,8 @@ HEALTH = {
     "fps_in": 30.0, "fps_out": 29.8, "dropped": 3, "pose_ms": {"p50": 14.1, "p95": 19.8}, "pelvis_ms": None,
     "kernel_ms": {"p50": 0.6, "p95": 1.1}, "publish_ms": {"p50": 0.3, "p95": 0.9},
     "outbox": 0, "temp_c": 61.2, "throttled": False, "rss_mb": 212.0,
-    "camera": {"light": 0.7, "blur": 0.1, "framing": 0.9, "dirty": 0.0, "calibrated": True},
+    "camera": {"light": 0.7, "blur": 0.1, "framing": 0.9, "dirty": False, "calibrated": True, "luma": 96.0,
+               "flicker": 0.01, "hints": [], "exposure_ms": 4.0, "gain": 2.0, "lux": 420.0, "locked": True},
 }  # fmt: skip
 
 

@@ -400,11 +400,28 @@ def test_the_setup_page_judges_the_framing_from_keypoints(page: Page, web: WebSe
     beating.frame = {**runner.live(0.2), "size": [1280, 720]}  # type: ignore[attr-defined]
     beating.say("state", runner.state("running"))
     page.goto(f"{web.url}setup")
-    good = {"person": "yes", "distance": "yes", "height": "yes", "centre": "yes", "feet": "yes", "light": "unknown"}
+    good = dict.fromkeys(("person", "distance", "height", "centre", "feet"), "yes")
+    good |= dict.fromkeys(("light", "exposure", "sharp", "clean", "calibrated"), "unknown")
     page.wait_for_function("() => document.querySelector('[data-check=person][data-ok=yes]')")
     assert checks() == good
-    beating.say("health", {**runner.HEALTH, "camera": {"light": 0.1}})
+    beating.say("health", runner.HEALTH)
+    page.wait_for_function("() => document.querySelector('[data-check=exposure][data-ok=yes]')")
+    assert set(checks().values()) == {"yes"}
+    expect(page.locator("#camera")).to_contain_text("exposure, ms4")
+    expect(page.locator("#confidence")).to_contain_text("hip, left0.97")
+    bad = {"light": 0.1, "blur": 0.8, "dirty": True, "calibrated": False, "flicker": 0.2, "hints": ["dark", "flicker"]}
+    beating.say("health", {**runner.HEALTH, "camera": bad})
     page.wait_for_function("() => document.querySelector('[data-check=light][data-ok=no]')")
+    assert [name for name, ok in checks().items() if ok == "no"] == [
+        "light",
+        "exposure",
+        "sharp",
+        "clean",
+        "calibrated",
+    ]
+    expect(page.locator("#hints li")).to_have_count(2)
+    beating.say("log", {"lines": [{"wall": "2026-11-22T10:00:05.000Z", "level": "warning", "text": "cable pulled"}]})
+    expect(page.locator("#engine-log")).to_contain_text("cable pulled")
     expect(page.locator("#health")).to_contain_text("fps in")
     beating.frame = {**runner.live(0.2), "size": [1280, 720]}  # type: ignore[attr-defined]
     for point in beating.frame["kp"].values():  # type: ignore[attr-defined]

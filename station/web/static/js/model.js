@@ -1,7 +1,6 @@
 // What the page knows, and which screen that makes. No DOM here.
 const RUN = new Set(["warming_up", "running"]);
 const STALE_MS = 1500;
-const CUE_HOLD_S = 30; // the coach clears it; this is for a clear that never came
 const PRAISE_HOLD_S = 4;
 const KEEP_MS = 4000; // a rejected stride or two do not blank what the strides before them said
 export const HISTORY = 64;
@@ -37,7 +36,8 @@ export class Model {
       this.session = data?.session;
     }
     if (name === "cue") {
-      const hold = { raise: CUE_HOLD_S, praise: PRAISE_HOLD_S }[data?.action] ?? 0;
+      // A cue stands until the coach clears it, however long that is configured; a praise is over by itself.
+      const hold = { raise: Infinity, praise: PRAISE_HOLD_S }[data?.action] ?? 0;
       this.cueUntilMs = nowMs + (hold - ageS) * 1000;
       if (data?.action === "raise") this.beatSpm = this.#pace(data);
     }

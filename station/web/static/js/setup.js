@@ -6,6 +6,7 @@ const canvas = document.getElementById("frame");
 const context = canvas.getContext("2d");
 const seen = {};
 const lines = [];
+const CAMERA = ["light", "luma", "flicker", "exposure_ms", "gain", "lux", "locked", "blur", "framing", "dirty", "calibrated"];
 const LOGGED = new Set(["link", "status", "state", "stride", "cue"]);
 
 function colour(name) {
@@ -18,24 +19,35 @@ function colour(name) {
 }
 
 // Each check is true, false or null (not known yet).
-function framing(live, health) {
+function picture(camera = {}) {
+  const judged = (value, good) => (value === null || value === undefined ? null : good(value));
+  const hints = camera.hints ?? [];
+  const metered = Number.isFinite(camera.exposure_ms) || Number.isFinite(camera.flicker) ? true : null;
+  return {
+    light: judged(camera.light, (light) => light > 0.3),
+    exposure: metered && !hints.includes("bright") && !hints.includes("flicker") && camera.locked !== false,
+    sharp: judged(camera.blur, (blur) => blur < 0.5),
+    clean: judged(camera.dirty, (dirty) => !dirty),
+    calibrated: judged(camera.calibrated, Boolean),
+  };
+}
+
+function framing(live) {
   const kp = Object.values(live?.kp ?? {}).filter((point) => point[2] >= 0.3);
   const [width, height] = live?.size ?? [1280, 720];
-  if (kp.length < 6) return { person: false, distance: null, height: null, centre: null, feet: null, light: null };
+  if (kp.length < 6) return { person: false, distance: null, height: null, centre: null, feet: null };
   const xs = kp.map((point) => point[0] / width);
   const ys = kp.map((point) => point[1] / height);
   const [top, bottom] = [Math.min(...ys), Math.max(...ys)];
   const middle = (Math.min(...xs) + Math.max(...xs)) / 2;
   const hips = ["left_hip", "right_hip"].map((name) => live.kp[name]?.[1] / height);
   const hip = (hips[0] + hips[1]) / 2;
-  const light = health?.camera?.light;
   return {
     person: true,
     distance: bottom - top > 0.45 && bottom - top < 0.85,
     height: Number.isFinite(hip) ? hip > 0.3 && hip < 0.6 : null,
     centre: Math.abs(middle - 0.5) < 0.12,
     feet: bottom < 0.98 && Boolean(live.kp.left_heel && live.kp.right_heel),
-    light: Number.isFinite(light) ? light > 0.3 : null,
   };
 }
 
@@ -74,7 +86,8 @@ function flat(object, prefix = "") {
 
 function write() {
   draw(seen.live);
-  const checks = Object.entries(framing(seen.live, seen.health)).map(([name, ok]) => {
+  const camera = seen.health?.camera ?? {};
+  const checks = Object.entries({ ...framing(seen.live), ...picture(camera) }).map(([name, ok]) => {
     const item = document.createElement("li");
     item.dataset.ok = ok === null ? "unknown" : ok ? "yes" : "no";
     item.dataset.check = name;
@@ -84,10 +97,25 @@ function write() {
   document.getElementById("framing").replaceChildren(...checks);
   const broker = seen.link?.broker ? t("setup.reached") : t("setup.not_reached");
   list("state", [[t("setup.broker"), broker], ["state", words("chip", seen.state?.state ?? "offline")], ...flat(seen.status)]);
-  list("health", flat(seen.health));
+  document.getElementById("hints").replaceChildren(...(camera.hints ?? []).map((hint) => {
+    const item = document.createElement("li");
+    item.textContent = t(`setup.hint.${hint}`);
+    return item;
+  }));
+  const scores = Object.entries(seen.live?.kp ?? {}).map(([name, point]) => [words("keypoint", name), point[2].toFixed(2)]);
+  list("confidence", scores);
+  list("camera", CAMERA.filter((name) => name in camera).map((name) => [t(`setup.camera.${name}`), shown(camera[name])]));
+  const { camera: _, ...health } = seen.health ?? {};
+  list("health", flat(health));
   log("log", lines.map((text) => ({ text })));
   const tail = (seen.log?.lines ?? []).map(({ wall, level, text }) => ({ level, text: `${new Date(wall).toLocaleTimeString()} ${text}` }));
   log("engine-log", tail.reverse());
+}
+
+function shown(value) {
+  if (value === null || value === undefined) return "–";
+  if (typeof value === "boolean") return t(value ? "setup.yes" : "setup.no");
+  return Number.isFinite(value) ? String(Math.round(value * 100) / 100) : String(value);
 }
 
 function log(id, entries) {
