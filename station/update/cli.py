@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 # Each imports what it needs when it runs: `station --help` must not wait for the update client or the interpreter.
 # ruff: noqa: PLC0415
 
+#: What deploy/install wrote.
+_CONFIG = Path("/etc/station/station.toml")
 _WHAT = {
     "check": "say which release this station should run",
     "apply": "finish what was begun, then change over to the release this station should run, if there is a newer one",
@@ -60,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
     layout = Layout.here()
     if arguments.what == "status":
         return _status(layout, as_json=arguments.json)
-    config = load(arguments.config, arguments.overrides)
+    config = load(arguments.config or _installed_config(), arguments.overrides)
     if arguments.what == "self-test":
         from station.update.selftest import self_test
 
@@ -74,6 +77,11 @@ def run(arguments: argparse.Namespace) -> int:
         with only_one(layout, 0.0 if arguments.what == "apply" else 60.0):
             _change(Updater(layout, config, Services(), _say), layout, config, arguments)
     return 0
+
+
+def _installed_config() -> Path | None:
+    """The configuration of an installed station, also for a person (or ssh) who is not its service."""
+    return _CONFIG if "CONFIGURATION_DIRECTORY" not in os.environ and _CONFIG.is_file() else None
 
 
 def _change(updater: Updater, layout: Layout, config: Config, arguments: argparse.Namespace) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import ensurepip
 import hashlib
-import importlib.util
 import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
@@ -21,6 +22,8 @@ from station.update.manifest import Manifest, ReleaseFile
 #: Kept free beside what a release needs: the outbox and the log must be able to grow.
 RESERVE_BYTES = 128 << 20
 _VENV_TIMEOUT_S, _PIP_TIMEOUT_S, _SELF_TEST_TIMEOUT_S = 300.0, 1800.0, 300.0
+#: Where Debian keeps the wheels that ensurepip has elsewhere.
+_DEBIAN_WHEELS = Path("/usr/share/python-wheels")
 
 Say = Callable[[str], None]
 
@@ -122,7 +125,7 @@ def _check(file: ReleaseFile, layout: Layout, version: str) -> None:
 def _environment(folder: Path, say: Say) -> None:
     """A venv of the interpreter that this process has; a Pi's shows it the camera's modules, which only apt has."""
     python = _interpreter()
-    options = ["--without-pip"] if _has(sys.executable, "pip") else []  # ours can install there; else it needs its own
+    options = ["--without-pip"]  # it is filled once, from outside
     if _has(python, "picamera2"):
         options.append("--system-site-packages")
     say(f"release {folder.name}: making its Python environment")
@@ -136,10 +139,17 @@ def _interpreter() -> str:
 
 
 def _has(python: str, module: str) -> bool:
-    if python == sys.executable:
-        return importlib.util.find_spec(module) is not None
     code = f"import importlib.util, sys; sys.exit(importlib.util.find_spec({module!r}) is None)"
     return subprocess.run([python, "-I", "-c", code], capture_output=True, check=False).returncode == 0
+
+
+def _pip() -> Path:
+    """The pip that comes with the interpreter (ensurepip's wheel, which Python can run as it is)."""
+    folders = (Path(ensurepip.__file__).parent / "_bundled", sysconfig.get_config_var("WHEEL_PKG_DIR"), _DEBIAN_WHEELS)
+    for folder in folders:
+        for wheel in sorted(Path(folder).glob("pip-*.whl"), reverse=True) if folder else ():
+            return wheel / "pip"
+    raise UpdateError("pip: the system's Python brings none; install python3-venv (apt)")
 
 
 def _wheels(manifest: Manifest, layout: Layout, folder: Path, say: Say) -> None:
@@ -151,14 +161,11 @@ def _wheels(manifest: Manifest, layout: Layout, folder: Path, say: Say) -> None:
         _link(layout.blobs / file.sha256, layout.work / name)
         lines.append(f"./{name} --hash=sha256:{file.sha256}\n")
     (layout.work / "requirements.txt").write_text("".join(lines), encoding="utf-8")
-    python = folder / "venv/bin/python"
-    pip: list[str | Path] = [python, "-m", "pip"]
-    if _has(sys.executable, "pip"):
-        pip = [sys.executable, "-m", "pip", "--python", python]
     say(f"release {folder.name}: installing {len(wheels)} packages")
-    command = [
-        *pip, "--isolated", "--disable-pip-version-check", "--no-input", "install", "--no-index", "--require-hashes",
-        "--no-deps", "--no-cache-dir", "--only-binary", ":all:", "--ignore-installed", "-r", "requirements.txt",
+    command: list[str | Path] = [
+        folder / "venv/bin/python", _pip(), "--isolated", "--disable-pip-version-check", "--no-input", "install",
+        "--no-index", "--require-hashes", "--no-deps", "--no-cache-dir", "--only-binary", ":all:",
+        "--ignore-installed", "-r", "requirements.txt",
     ]  # fmt: skip
     environment = {**os.environ, "TMPDIR": str(layout.work), "PIP_CONFIG_FILE": os.devnull}
     _run(command, f"release {folder.name}: pip install", _PIP_TIMEOUT_S, environment, layout.work)

@@ -7,7 +7,6 @@ import hashlib
 import io
 import json
 import os
-import signal
 import subprocess
 import sys
 import urllib.request
@@ -71,7 +70,7 @@ class Toy:
         config = self.folder / "station.toml"
         config.write_text(f'[mqtt]\nhost = "127.0.0.1"\nport = {self.broker.port}\n[web]\nport = {self.page}\n')
         systemctl = self.folder / "systemctl"
-        systemctl.write_text(f"#!/bin/sh\nexec {sys.executable} -S {HERE / 'toy_systemctl.py'} \"$@\"\n")
+        systemctl.write_text(f'#!/bin/sh\nexec {sys.executable} -S {HERE / "toy_systemctl.py"} "$@"\n')
         systemctl.chmod(0o755)
         limits = {"within_s": 30.0, "hold_s": 0.2, "frames": 30, "every_s": 0.1, **self.limits}
         paho = next(path for path in sys.path if (Path(path) / "paho").is_dir())
@@ -129,13 +128,7 @@ class Toy:
 
     def power_off(self) -> None:
         """Every process of the station is gone at once."""
-        for unit in UNITS:
-            keeper = self.folder / "units" / unit / "keeper"
-            if keeper.exists() and keeper.read_text():
-                try:
-                    os.killpg(int(keeper.read_text()), signal.SIGKILL)
-                except ProcessLookupError:
-                    pass
+        self.systemctl("stop", *UNITS)
 
     def power_on(self) -> None:
         """As systemd does at boot: the guard first, then the services."""

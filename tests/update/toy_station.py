@@ -3,7 +3,6 @@
 It ships in the wheels of toy releases as the module ``toy_station``; ``BEHAVIOUR`` and ``VERSION`` are replaced.
 """
 
-# ruff: noqa: PLC0415
 from __future__ import annotations
 
 import json
@@ -66,7 +65,7 @@ def web() -> int:
     from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
     class Page(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:  # noqa: N802
+        def do_GET(self) -> None:
             found = {"/": b'<html><script src="/app.js"></script></html>', "/app.js": b"1"}.get(self.path)
             broken = found is None or (BEHAVIOUR == "page" and self.path == "/app.js")
             self.send_response(500 if broken else 200)

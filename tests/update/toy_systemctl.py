@@ -44,10 +44,10 @@ def main(words: list[str]) -> int:
 
 def alive(unit: str) -> bool:
     try:
-        os.kill(int((UNITS / unit / "keeper").read_text()), 0)
+        pid = int((UNITS / unit / "keeper").read_text())
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (OSError, ValueError):
         return False
-    return True
 
 
 def start(unit: str) -> None:
@@ -64,14 +64,10 @@ def start(unit: str) -> None:
 
 def stop(unit: str) -> None:
     with contextlib.suppress(OSError, ValueError):
-        pid = int((UNITS / unit / "keeper").read_text())
-        os.killpg(pid, signal.SIGKILL)
-        until_s = time.monotonic() + 5
-        while Path(f"/proc/{pid}/stat").exists() and time.monotonic() < until_s:
-            with contextlib.suppress(OSError):
-                if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
-                    break
-            time.sleep(0.01)
+        os.killpg(int((UNITS / unit / "keeper").read_text()), signal.SIGKILL)
+    until_s = time.monotonic() + 5
+    while alive(unit) and time.monotonic() < until_s:
+        time.sleep(0.01)
 
 
 def keep(unit: str) -> int:
