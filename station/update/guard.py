@@ -4,16 +4,19 @@
 system's own Python runs it: a release whose Python environment is broken can still be left.
 
     rollback              go back to the release before this one
-    rollback --boot       systemd, before the station's services start: judges a release that does not survive a boot
-    rollback --failed     systemd, OnFailure= of the station's services and of the updater
+    rollback --boot       before the station's services start: judges a release that does not survive a boot
+    rollback --failed     a service on probation has given up
+    rollback --systemd    the former at the first call of a boot, the latter at every other (OnFailure=)
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from station.errors import UpdateError
 from station.update import journal as journals
@@ -97,19 +100,31 @@ def _mend(layout: Layout, journal: Journal, services: Services, say: Say) -> Non
     say(f"{layout.current} led nowhere; now runs release {goal}")
 
 
+def _first_of_this_boot() -> bool:
+    """Whether systemd has not called before since the machine started; its runtime directory remembers."""
+    mark = Path(os.environ.get("RUNTIME_DIRECTORY", "/run")) / "station-rollback.called"
+    try:
+        mark.touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     parser = argparse.ArgumentParser(prog="rollback", description="Go back to the release before this one.")
     when = parser.add_mutually_exclusive_group()
-    when.add_argument("--boot", action="store_true", help="for systemd: judge a release on probation, before it starts")
-    when.add_argument("--failed", action="store_true", help="for systemd: a service has given up")
+    when.add_argument("--boot", action="store_true", help="judge a release on probation, before it starts")
+    when.add_argument("--failed", action="store_true", help="a service has given up")
+    when.add_argument("--systemd", action="store_true", help="the one or the other: see station-rollback.service")
     parser.add_argument("--reason", default="rolled back by hand", help="kept in the report")
     options = parser.parse_args(arguments)
     layout, services = Layout.here(), Services()
+    first = options.systemd and _first_of_this_boot()
     try:
-        if options.boot:
+        if options.boot or first:
             at_boot(layout, services, print)
-        elif options.failed:
+        elif options.failed or options.systemd:
             after_failure(layout, services, print)
         else:
             by_hand(layout, services, options.reason, print)
