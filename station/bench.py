@@ -12,6 +12,7 @@ from station.camera import BUNDLED_CLIP, frames
 from station.camera.video import VideoFile
 from station.config import Config
 from station.engine.observer import Observer, load_pose
+from station.engine.pelvis import load_pelvis
 from station.engine.version import version
 from station.errors import CameraError
 from station.health import Timings
@@ -24,7 +25,8 @@ def bench(config: Config, count: int, *, as_json: bool) -> int:
     """Run ``count`` frames one after the other, as fast as they go, and print p50, p95 and p99 of each stage in ms."""
     source = BUNDLED_CLIP if config.camera.source == "auto" else Path(config.camera.source)
     video = VideoFile(source, config.camera.mount)
-    observer = Observer(load_pose(config, lambda line: print(line, file=sys.stderr)), video.view, window=count)
+    pose, pelvis = load_pose(config, lambda line: print(line, file=sys.stderr)), load_pelvis(config, video.view)
+    observer = Observer(pose, video.view, pelvis, window=count)
     session = Session(video.view)
     stages = {name: Timings(count) for name in ("decode", "kernel", "whole")}
     done = 0
@@ -53,6 +55,7 @@ def bench(config: Config, count: int, *, as_json: bool) -> int:
         "frames": done,
         "frames_per_s": round(done / (time.perf_counter() - began_s), 1),
         "model": config.pose.model,
+        "estimator": pelvis.source,
         "threads": config.pose.threads,
         "machine": f"{platform.machine()}, station {version()}",
         "ms": {name: timing.percentiles(50, 95, 99) for name, timing in times.items()},
@@ -62,7 +65,8 @@ def bench(config: Config, count: int, *, as_json: bool) -> int:
 
 
 def _table(report: dict[str, object]) -> str:
-    head = "{source}\n{frames} frames, {frames_per_s} a second; BlazePose {model}, {threads} threads; {machine}"
+    head = "{source}\n{frames} frames, {frames_per_s} a second; BlazePose {model}, pelvis {estimator}, "
+    head += "{threads} threads; {machine}"
     lines = [head.format(**report), f"{'ms':8}{'p50':>9}{'p95':>9}{'p99':>9}"]
     stages = report["ms"]
     assert isinstance(stages, dict)

@@ -139,9 +139,10 @@ def open_recording(source: Path, config: Config) -> Recording:
         return Recording(source, with_mount(view, config), observations)
     # the pose stage is loaded for videos only: a track needs neither models nor interpreter
     from station.engine.observer import Observer, load_pose  # noqa: PLC0415
+    from station.engine.pelvis import load_pelvis  # noqa: PLC0415
 
     video = VideoFile(source, config.camera.mount)
-    observer = Observer(load_pose(config, tell), video.view)
+    observer = Observer(load_pose(config, tell), video.view, load_pelvis(config, video.view))
     tell(video.name)
     seen = (observer.observe(frame) for frame in frames(video))
     return Recording(source, video.view, seen, video.frame_count).closing(video)

@@ -7,14 +7,9 @@ from collections.abc import Callable
 from typing import Protocol
 
 from station.config import Config
-from station.errors import ConfigError
-from station.geometry import RayCaster
+from station.engine.pelvis import HipsEstimator, PelvisEstimator
 from station.health import WINDOW, Timings
-from station.pelvis import hips_reading
 from station.types import Frame, Observation, Pose, View
-
-#: The estimators of the pelvis that this version has; "auto" is the best of them.
-ESTIMATORS = ("auto", "hips")
 
 
 class PoseSource(Protocol):
@@ -27,13 +22,16 @@ class PoseSource(Protocol):
 class Observer:
     """Runs pose and pelvis on frames of one view; ``pose_times`` and ``pelvis_times`` are how long each took.
 
-    The pose model runs on every ``pose_every``-th frame; the engine raises that when the machine is hot or slow. A
-    frame without it has no pose, and no reading from the hips.
+    Without a ``pelvis`` estimator the pose model's hips are read, flagged. The pose model runs on every
+    ``pose_every``-th frame; the engine raises that when the machine is hot or slow. A frame without it has no pose, and
+    no reading of the pelvis, whose place is not known then.
     """
 
-    def __init__(self, pose: PoseSource, view: View, window: int = WINDOW) -> None:
+    def __init__(
+        self, pose: PoseSource, view: View, pelvis: PelvisEstimator | None = None, window: int = WINDOW
+    ) -> None:
         self._pose = pose
-        self._caster = RayCaster(view)
+        self._pelvis = pelvis or HipsEstimator(view)
         self.pose_times = Timings(window)
         self.pelvis_times = Timings(window)
         self.pose_every = 1
@@ -49,24 +47,19 @@ class Observer:
         pose = self._pose.estimate(frame)
         found_s = time.perf_counter()
         someone = pose.someone
-        pelvis = hips_reading(pose, self._caster) if someone else None
+        pelvis = self._pelvis.read(frame, pose)
         self.pose_times.add(found_s - start_s)
         self.pelvis_times.add(time.perf_counter() - found_s)
         self.frames += 1
         self.frames_with_someone += someone
-        return Observation(frame.t_s, pose, pelvis)
+        return Observation(frame.t_s, pose, pelvis if someone else None)
 
 
 def load_pose(config: Config, say: Callable[[str], None]) -> PoseSource:
     """The pose stage of ``[pose]``, its models built first when they are missing; ``say`` takes progress lines.
 
-    Raises :class:`ModelError`, and :class:`ConfigError` for an estimator that this version does not have.
+    Raises :class:`ModelError`.
     """
-    if config.pelvis.estimator not in ESTIMATORS:
-        raise ConfigError(
-            f"{config.origin}: pelvis.estimator = {config.pelvis.estimator!r}: not in this version; "
-            f"use {' or '.join(ESTIMATORS)}"
-        )
     # loading the interpreter takes as long as everything else together: not for commands that do not need it
     from station.models.build import build  # noqa: PLC0415
     from station.pose import PoseEstimator  # noqa: PLC0415

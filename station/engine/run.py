@@ -23,6 +23,7 @@ from station.engine.journal import Journal
 from station.engine.loop import Engine, Inbox
 from station.engine.observer import Observer, load_pose
 from station.engine.outlet import Outlet
+from station.engine.pelvis import PelvisEstimator, load_pelvis
 from station.engine.reload import session_settings
 from station.engine.updates import UpdateNews, report_file
 from station.engine.version import version
@@ -103,10 +104,12 @@ def run(
         stack.callback(publisher.close)
         stack.callback(_update_news(publisher).close)
         session = Session(camera.view, session_settings(config))
-        outlet = _outlet(config, camera, publisher, session)
+        pelvis = load_pelvis(config, camera.view)
+        say(f"pelvis   {pelvis.source}")
+        outlet = _outlet(config, camera, publisher, session, pelvis)
         engine = Engine(
             camera,
-            Observer(pose, camera.view),
+            Observer(pose, camera.view, pelvis),
             session,
             publisher,
             outlet,
@@ -137,8 +140,8 @@ def _update_news(publisher: Publisher) -> UpdateNews:
     )
 
 
-def _outlet(config: Config, camera: Camera, publisher: Publisher, session: Session) -> Outlet:
-    versions = {"app": version(), "pose_model": config.pose.model}
+def _outlet(config: Config, camera: Camera, publisher: Publisher, session: Session, pelvis: PelvisEstimator) -> Outlet:
+    versions = {"app": version(), "pose_model": config.pose.model, "pelvis_model": pelvis.model or pelvis.source}
     local = is_loopback(config.mqtt.host or "127.0.0.1")
 
     def rules() -> wire.JsonObject:

@@ -109,7 +109,8 @@ def combine(
         reason = _reason(name, value, fit, context, frontal_reason)
         if waist_hidden and reason is None and name in _OF_THE_PELVIS:
             # Of the hips that a pose model drew nothing else was to be expected: no shirt is to blame.
-            reason = Reason.LOW_CONFIDENCE if context.trust_deg > 0 else Reason.WAIST_HIDDEN
+            drawn = context.source == "hips" and context.trust_deg[0] > 0
+            reason = Reason.LOW_CONFIDENCE if drawn else Reason.WAIST_HIDDEN
         if reason is not None:
             metrics[name] = Metric(reason=str(reason))
             continue
@@ -189,8 +190,9 @@ def _sd(
     if name.startswith("vertical_oscillation"):
         surge = UNSEEN_SURGE_M * context.elevation
         total += (surge * (1e3 if name.endswith("_mm") else 1 / context.hip_width_m)) ** 2
-    if Channel.OBLIQUITY in wanted:
-        total += context.trust_deg**2
+    for channel in (Channel.OBLIQUITY, Channel.ROTATION, Channel.TILT):
+        if channel in wanted:
+            total += context.trust_deg[channel] ** 2
     if name.startswith("trunk_lean") and context.caster.mount.roll_deg is None:
         total += UNTOLD_ROLL_DEG**2
     if name in ("pelvic_drop_left_deg", "pelvic_drop_right_deg"):

@@ -25,6 +25,10 @@ WINDOW = 20
 DEVIATION_HARMONICS = 3
 #: From so many strides on, obliquity that runs against the swing leg is not the pelvis's.
 GATE_STRIDES, GATE_CORRELATION = 10, -0.4
+#: What of an estimator's lasting error is not a mere offset, which drop does not feel.
+LASTING_SHARE = 0.8
+#: An estimator that knows less than this share of a stride's frames, or those with a wider sd [deg], sees no waist.
+KNOWN_SHARE, WIDEST_SD_DEG = 0.5, 3.0
 _WANDERING = [Channel.PELVIS_SIDE, Channel.PELVIS_UP]
 
 
@@ -126,8 +130,7 @@ class StrideMeter:
         self.own_coef, self.hip_width_m = self._own_coef(fit, regressors, values, weight), width
         yield None
         elevation = float(np.nanmean(recent.rays(rows)[:, [LEFT_HIP, RIGHT_HIP], 1]))
-        sd = recent.pelvis(rows)[:, 3]
-        trust = float(np.nanmedian(sd)) if source == "hips" and np.isfinite(sd).any() else 0.0
+        trust = lasting_error_deg(fit, recent.pelvis(rows)[:, 3:], source)
         context = readings.Context(
             self._caster, width, elevation, cycle, self.level_deg, self.tilt_level_deg, source, trust
         )
@@ -140,6 +143,7 @@ class StrideMeter:
         for _ in value.read():
             yield None
         hidden = fit.strides >= GATE_STRIDES and against_the_swing(pooled, cycle.lift)
+        hidden = hidden or (source != "hips" and mostly_unknown(recent.pelvis(rows)[:, [0, 3]]))
         yield None
         metrics: dict[str, Metric] = {}
         for metrics in combine(value.out, now.out, fit, context, self._timing, hidden):  # noqa: B007 (the last)
@@ -197,3 +201,32 @@ def against_the_swing(curves: Curves, lift: Floats | None) -> bool:
     if lift is None or not np.isfinite(obliquity).all() or not np.isfinite(lift).all():
         return False
     return bool(np.corrcoef(obliquity, lift)[0, 1] < GATE_CORRELATION)
+
+
+def mostly_unknown(obliquity: Floats) -> bool:
+    """Whether an estimator hardly knew obliquity in a stride: its angles and their sd (n, 2)."""
+    known = np.isfinite(obliquity[:, 0])
+    sd = obliquity[known, 1]
+    sd = sd[np.isfinite(sd)]
+    return bool(known.mean() < KNOWN_SHARE or (len(sd) and np.median(sd) > WIDEST_SD_DEG))
+
+
+def lasting_error_deg(fit: Fit, sd_deg: Floats, source: str | None) -> tuple[float, float, float]:
+    """Error of obliquity, rotation and tilt that no pooling mends, from the frames' own sd (n, 3).
+
+    What an estimator is off by and what its frames scatter about the pooled curve are two things: an error that
+    repeats with the stride does not scatter. What of the sd does not show as scatter is therefore taken to last.
+    """
+    if source == "hips":
+        known = sd_deg[np.isfinite(sd_deg[:, 0]), 0]
+        return (float(np.median(known)) if len(known) else 0.0), 0.0, 0.0
+    lasting = []
+    for channel in (Channel.OBLIQUITY, Channel.ROTATION, Channel.TILT):
+        known = sd_deg[np.isfinite(sd_deg[:, channel]), channel]
+        if not len(known) or not np.isfinite(fit.sigma[channel]):
+            lasting.append(0.0)
+            continue
+        # the scatter is that of the surest frames, the others weigh less
+        scatter = float(fit.sigma[channel] * np.median(known) / max(float(known.min()), 1e-9))
+        lasting.append(LASTING_SHARE * float(np.sqrt(max(np.median(known) ** 2 - scatter**2, 0.0))))
+    return lasting[0], lasting[1], lasting[2]

@@ -27,8 +27,8 @@ USUAL_SURGE_M, UNSEEN_SURGE_M = 0.011, 0.007
 class Context:
     """What the definitions need beside the curves.
 
-    ``elevation``: vertical ray of the hips, negative = camera above them. ``trust_deg``: sd of an error of the pelvis
-    estimator that pooling does not mend.
+    ``elevation``: vertical ray of the hips, negative = camera above them. ``trust_deg``: sd of the errors of the pelvis
+    estimator that pooling does not mend, in obliquity, rotation and tilt.
     """
 
     caster: RayCaster
@@ -38,7 +38,7 @@ class Context:
     level_deg: float | None
     tilt_level_deg: float | None
     source: str | None
-    trust_deg: float
+    trust_deg: tuple[float, float, float]
 
 
 def level_view(coef: Floats, context: Context) -> Floats:
@@ -48,7 +48,7 @@ def level_view(coef: Floats, context: Context) -> Floats:
     in the world frame already. Rotation ψ seen from elevation e adds −e·ψ; ψ was not measured, so the usual one is
     taken.
     """
-    if context.source != "hips" or context.trust_deg > 0 or context.caster.mount.pitch_deg is None:
+    if context.source != "hips" or context.trust_deg[0] > 0 or context.caster.mount.pitch_deg is None:
         return coef
     out = coef.copy()
     out[Channel.OBLIQUITY, 1:3] += context.elevation * np.array(USUAL_ROTATION_DEG)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 #: Both witnesses pass the same high-pass, that offsets and drifts fall out [s]; the comparison forgets slowly [s].
 HIGH_PASS_TAU_S, MEMORY_S = 0.5, 8.0
@@ -10,6 +11,8 @@ HIGH_PASS_TAU_S, MEMORY_S = 0.5, 8.0
 LASTING_S = 0.35
 #: Swings smaller than this tell nothing of shares [deg].
 LEAST_SWING_DEG = 0.7
+#: Swings whose sizes differ by more than this factor are not two views of one thing; more is not made good.
+MOST_APART = 4.0
 
 
 class Agreement:
@@ -67,17 +70,33 @@ class Agreement:
         self._nn += share * (self._noise - self._nn)
 
 
-def split(ratio: float, ratio_var: float, span_sd: float, stretch_sd: float) -> tuple[float, float, float, float]:
-    """Span and stretch (shares by which the model draws the swing, and the true rate is, larger), their sd together.
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """What level and rate are to be divided and multiplied by (1 = nothing), and how sure the size of the swing is.
 
-    Each is believed as its prior sd allows. Returned: span, stretch, sd of the size of the fused swing [share], and the
-    doubt: by how much more they disagree than both sd and the comparison's own allow (1 = not at all).
+    ``sd``: share by which the swing may still be off. ``doubt``: by how much more the witnesses disagree than their own
+    errors and that of the comparison allow; 1 = not at all.
     """
-    together = span_sd**2 + stretch_sd**2
-    common = span_sd * stretch_sd / math.sqrt(together)
-    if not math.isfinite(ratio_var):
-        return 0.0, 0.0, common, 1.0
-    spread = together + ratio_var
-    apart = ratio - 1.0
+
+    level: float
+    rate: float
+    sd: float
+    doubt: float
+
+
+def split(said: Agreement, level_sd: float, rate_sd: float, rate_usual: float) -> Sizes:
+    """Whose fault it is that level and rate show swings of different size: each one's as far as it may be wrong.
+
+    ``level_sd``, ``rate_sd``: shares by which each may be off; a rate has to be multiplied by ``rate_usual`` as a rule.
+    Shares are taken as logarithms, so that half and double are equally far.
+    """
+    together = level_sd**2 + rate_sd**2
+    common = level_sd * rate_sd / math.sqrt(together)
+    if not math.isfinite(said.ratio_var):
+        return Sizes(1.0, rate_usual, common, 1.0)
+    ratio = min(max(said.ratio, 1 / MOST_APART), MOST_APART)
+    spread = together + said.ratio_var / ratio**2
+    apart = math.log(ratio) - math.log(rate_usual)
     doubt = max(1.0, abs(apart) / math.sqrt(spread))
-    return apart * span_sd**2 / spread, -apart * stretch_sd**2 / spread, common * doubt, doubt
+    level = math.exp(apart * level_sd**2 / spread)
+    return Sizes(level, rate_usual * math.exp(apart * rate_sd**2 / spread), common * doubt, doubt)

@@ -17,11 +17,11 @@ more than all this allows, both lose credit until they do not: the sd of the res
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from station.pelvis.agreement import Agreement, split
+from station.pelvis.agreement import Agreement, Sizes, split
 from station.types import Floats
 
 SWING, MEAN, SLIP, BIAS = range(4)
@@ -35,16 +35,18 @@ OFFSET_SHARE, SPAN_SHARE, SLIP_SHARE, FRAME_SHARE = 0.15, 0.30, 0.40, 0.15
 #: How long slip and bias last [s].
 SLIP_TAU_S, BIAS_TAU_S = 0.35, 2.0
 #: Bias of the gyroscope [deg/s].
-BIAS_SD_DPS = 3.0
+BIAS_SD_DPS = 1.5
+#: What a rate has to be multiplied by as a rule: skin and cloth turn less than the bone under them.
+STRETCH_USUAL = 1.15
 #: Share of a rate by which the gyroscope may be off, from stride to stride alike: waist seen, waist covered (then it
 #: follows cloth); and the share that differs from frame to frame.
-STRETCH_SEEN, STRETCH_COVERED, FLICKER = 0.10, 0.30, 0.08
+STRETCH_SEEN, STRETCH_COVERED, FLICKER = 0.20, 0.35, 0.10
 #: No pelvis turns faster [deg/s]: such a rate is a slip of the registration.
 FASTEST_DPS = 250.0
 #: Without a gyroscope the pelvis may turn as fast as runners do [deg/s].
 UNSEEN_RATE_DPS = 45.0
 #: Runners' mean level and swing differ by this much [deg]; a swing has forgotten itself after half a stride [s].
-MEAN_SD_DEG, SWING_SD_DEG, SWING_TAU_S = 2.0, 4.0, 0.35
+MEAN_SD_DEG, SWING_SD_DEG, SWING_TAU_S = 1.5, 4.0, 0.35
 #: How fast a mean level may wander [deg per square root of a second].
 MEAN_WANDER_DEG = 0.05
 #: Innovations beyond so many sd are taken for outliers and weigh less.
@@ -81,12 +83,11 @@ class LevelFilter:
         self._p: Floats = np.diag([SWING_SD_DEG**2, MEAN_SD_DEG**2, 0.0, BIAS_SD_DPS**2])
         self._agreement = Agreement()
         self._level_sd = math.nan
-        self._span = self._stretch = 0.0
-        self._size_sd = STRETCH_COVERED
+        self._sizes = Sizes(1.0, STRETCH_USUAL, STRETCH_COVERED, 1.0)
         self.doubt = 1.0
 
     def feed(self, t_s: float, level: Belief, rate: Belief, waist: float = math.nan) -> Belief:
-        """Obliquity [deg] now, from this frame's level [deg] and rate [deg/s]; ``waist`` 0..1 is how well it is seen."""
+        """Obliquity [deg] now, from this frame's level [deg] and rate [deg/s]; ``waist`` 0..1: how well it is seen."""
         if not 0.0 < t_s - self._t_s <= FORGET_AFTER_S:
             self.reset()
             dt = 0.0
@@ -124,13 +125,12 @@ class LevelFilter:
             if first:
                 self._p[SLIP, SLIP] = SLIP_SHARE * self._level_sd**2
         if math.isnan(self._level_sd):
-            self._size_sd = stretch_sd
+            self._sizes = Sizes(1.0, STRETCH_USUAL, stretch_sd, 1.0)
             return
         span_sd = math.sqrt(SPAN_SHARE) * self._level_sd / SWING_SD_DEG
-        said = self._agreement
-        self._span, self._stretch, self._size_sd, _ = split(said.ratio, said.ratio_var, span_sd, stretch_sd)
-        if not math.isfinite(said.ratio_var):
-            self._size_sd = span_sd if rate is None else self._size_sd
+        self._sizes = split(self._agreement, span_sd, stretch_sd, STRETCH_USUAL)
+        if rate is None:
+            self._sizes = replace(self._sizes, sd=span_sd)
 
     # -- prediction --------------------------------------------------------------------------------------------------
 
@@ -146,7 +146,7 @@ class LevelFilter:
 
     def _turn(self, dt: float, rate: Belief) -> None:
         """Move the swing as the gyroscope says."""
-        stretched = 1.0 + self._stretch
+        stretched = self._sizes.rate
         turn = rate.value - float(self._x[BIAS])
         step = np.eye(4)
         step[SWING, BIAS] = -stretched * dt
@@ -166,7 +166,7 @@ class LevelFilter:
 
     def _expected(self) -> tuple[Floats, float, float]:
         """How the model's word follows the states, what it should be, and its variance about that."""
-        row = np.array([1.0 + self._span, 1.0, 1.0, 0.0])
+        row = np.array([self._sizes.level, 1.0, 1.0, 0.0])
         return row, float(row @ self._x), float(row @ self._p @ row) + FRAME_SHARE * self._level_sd**2
 
     def _shock(self, level: Belief) -> float:
@@ -205,7 +205,7 @@ class LevelFilter:
     def _say(self) -> Belief:
         p = self._p
         variance = float(p[SWING, SWING] + p[MEAN, MEAN] + 2 * p[SWING, MEAN])
-        variance += (self._size_sd * float(self._x[SWING])) ** 2
+        variance += (self._sizes.sd * float(self._x[SWING])) ** 2
         if not math.isnan(self._level_sd):
             variance += OFFSET_SHARE * self._level_sd**2
         return Belief(float(self._x[SWING] + self._x[MEAN]), CALIBRATION * math.sqrt(max(variance, 1e-6)))

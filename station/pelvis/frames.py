@@ -133,7 +133,7 @@ def attitude(angles_deg: Floats) -> Floats:
     up = np.stack([-(o + r * t), one, -t], axis=1)
     right /= np.linalg.norm(right, axis=1, keepdims=True)
     up /= np.linalg.norm(up, axis=1, keepdims=True)
-    return np.stack([right, up, np.cross(right, up)], axis=2)
+    return np.asarray(np.stack([right, up, np.cross(right, up)], axis=2))
 
 
 def angles_of(attitudes: Floats) -> Floats:
@@ -169,11 +169,11 @@ def _arc(toward: tuple[float, float, float]) -> Floats:
     """The shortest rotation that takes straight ahead (0, 0, -1) to this direction."""
     x, y, z = toward
     k = np.array([[0.0, 0.0, -x], [0.0, 0.0, -y], [x, y, 0.0]])
-    return np.eye(3) + k + k @ k / (1.0 - z)
+    return np.asarray(np.eye(3) + k + k @ k / (1.0 - z))
 
 
 def _matrices(*entries: Floats) -> Floats:
-    return np.stack(entries, axis=1).reshape(-1, 3, 3)
+    return np.asarray(np.stack(entries, axis=1).reshape(-1, 3, 3))
 
 
 def _three(values: Iterable[float]) -> tuple[float, float, float]:

@@ -27,7 +27,7 @@ class PelvisFusion:
         self._source = source
 
     def feed(self, t_s: float, level: PelvisLevel | None, rate: PelvisRate | None, pose: Pose) -> PelvisReading:
-        """What is known of the pelvis on this frame, both witnesses beside it. Nobody there: the runner is forgotten."""
+        """What is known of the pelvis now, both witnesses beside it. Nobody there: the runner is forgotten."""
         if not pose.someone:
             self._filter.reset()
             return PelvisReading(source=self._source)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from station.lab.rotations import arc, pelvis_rotation
 from station.pelvis import PelvisFusion
 from station.types import KEYPOINT_INDEX, Floats, Mount, PelvisLevel, PelvisRate, PelvisReading, Pose, View
 
-NOWHERE = PelvisLevel(*[math.nan] * 3, *[math.inf] * 3, waist=0.0)
+NOWHERE = PelvisLevel(math.nan, math.nan, math.nan, math.inf, math.inf, math.inf, waist=0.0)
 LOST = PelvisRate(math.nan, math.inf)
 
 
@@ -28,7 +28,7 @@ class Runner:
     stride_hz: float = 1.4
     fps: float = 30.0
     seconds: float = 20.0
-    camera: Pinhole = Pinhole()
+    camera: Pinhole = field(default_factory=Pinhole)
 
     @property
     def t_s(self) -> Floats:
@@ -67,7 +67,7 @@ class Runner:
 
 @dataclass(frozen=True)
 class Witnesses:
-    """Errors of the model (sd [deg], share that lasts 0.35 s, gain) and of the gyroscope (noise, bias [deg/s], gain)."""
+    """Errors of the model (sd [deg], share that lasts 0.35 s, gain), of the gyroscope (noise, bias [deg/s], gain)."""
 
     level_sd_deg: float = 0.8
     lasting: float = 0.7
