@@ -26,6 +26,8 @@ from station.update.manifest import FOLDER, Kind, Manifest, ReleaseFile, sequenc
 
 Say = Callable[[str], None]
 LOCK = "locks/run.txt"
+#: What any front end does, without one: pip would start four processes for it.
+_WHEEL = "import sys; from setuptools import build_meta; build_meta.build_wheel(sys.argv[1])"
 _MODELS = """\
 import pathlib, sys
 from station.models.build import build
@@ -153,16 +155,14 @@ def _manifest(source: Source, target: Target, files: Sequence[ReleaseFile], whee
 def _app_wheel(source: Source, folder: Path) -> Path:
     """The station's own wheel. ``SOURCE_DATE_EPOCH`` makes every time in it that of the commit."""
     environment = {**os.environ, "SOURCE_DATE_EPOCH": str(source.time_s), "PYTHONHASHSEED": "0"}
+    folder.mkdir(parents=True)
     done = subprocess.run(
-        [
-            sys.executable, "-m", "pip", "--disable-pip-version-check", "wheel", "--quiet", "--no-deps", "--no-index",
-            "--no-build-isolation", "--no-cache-dir", "--wheel-dir", str(folder), str(source.folder),
-        ],
-        capture_output=True, text=True, env=environment, check=False, umask=0o022,
+        [sys.executable, "-c", _WHEEL, str(folder)],
+        cwd=source.folder, capture_output=True, text=True, env=environment, check=False, umask=0o022,
     )  # fmt: skip
     found = sorted(folder.glob("*.whl"))
     if done.returncode or len(found) != 1:
-        raise UpdateError(f"app wheel: pip wheel failed: {done.stderr.strip()[-300:]}")
+        raise UpdateError(f"app wheel: cannot be built: {done.stderr.strip()[-300:]}")
     return found[0]
 
 

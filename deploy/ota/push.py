@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--ssh", default="ssh", metavar="COMMAND", help="such as 'ssh -i key -p 2222'")
     parser.add_argument("--station-root", default=ROOT, metavar="DIR", help=f"there (default: {ROOT})")
     parser.add_argument("--again", action="store_true", help="also where this release failed before")
-    options = parser.parse_args(arguments)
+    options = parser.parse_intermixed_args(arguments)
     return command.run("push", lambda: _run(options))
 
 

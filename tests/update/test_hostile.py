@@ -296,15 +296,18 @@ def test_one_signature_of_two_is_none(tmp_path: Path) -> None:
 # --- keys come and go ------------------------------------------------------------------------------------------------
 
 
+def give_new_keys(publisher: Publisher, role: str, new: Path) -> None:
+    keys = keyring.public_keys([new], role)
+    delegator = "targets" if role == "rollout" else "root"
+    publisher.repository.propose(delegator, lambda signed: swap_keys(signed, role, keys))
+
+
 def test_a_station_follows_when_every_key_is_rotated(publisher: Publisher, tmp_path: Path) -> None:
     assert bring(publisher, tmp_path / "state") is not None
     new = tmp_path / "new"
     keyring.make(new, keyring.ROLES, "new")
     for role in ("rollout", "snapshot", "timestamp", "targets", "root"):
-        publisher.repository.propose(
-            "targets" if role == "rollout" else "root",
-            lambda signed, role=role: swap_keys(signed, role, keyring.public_keys([new], role)),
-        )
+        give_new_keys(publisher, role, new)
         assert publisher.complete(new) == []
     publisher.keys = new
     publisher.publish("1.4.1")
@@ -320,8 +323,7 @@ def test_a_revoked_key_signs_nothing_any_more(publisher: Publisher, tmp_path: Pa
     shutil.copytree(publisher.keys, thief)
     new = tmp_path / "new"
     keyring.make(new, [role], "new")
-    delegator = "targets" if role == "rollout" else "root"
-    publisher.repository.propose(delegator, lambda signed: swap_keys(signed, role, keyring.public_keys([new], role)))
+    give_new_keys(publisher, role, new)
     publisher.complete(new)
     recovers(publisher, tmp_path / "state")
     # The thief has a copy of the repository and the old keys, also the online ones: everything but the new key.
