@@ -51,6 +51,9 @@ def add_parser(commands: _Commands[argparse.ArgumentParser], parents: list[argpa
     command.add_argument("--source", metavar="URL|FOLDER", help="instead of update.source, such as a USB stick")
     command.add_argument("--version", dest="wanted", metavar="X.Y.Z", help="this release, whatever the rings say")
     command.add_argument("--again", action="store_true", help="also a release that was tried and left before")
+    command.add_argument(
+        "--unwatched", action="store_true", help="a first release where nothing runs yet (an image): without probation"
+    )
     command.add_argument("--reason", default="rolled back by hand", help="of a rollback; kept in the report")
     command.add_argument("--json", action="store_true", help="machine-readable (status)")
     command.set_defaults(run=run)
@@ -115,7 +118,7 @@ def _apply(updater: Updater, layout: Layout, config: Config, arguments: argparse
     except UpdateError as error:
         updater.refuse(version, str(error))
         raise
-    updater.install(manifest, again=arguments.again)
+    updater.install(manifest, again=arguments.again, watched=not arguments.unwatched)
 
 
 def _check(layout: Layout, config: Config, arguments: argparse.Namespace) -> int:

@@ -66,8 +66,13 @@ class Updater:
         stage.refuse(manifest, self._layout, self.journal, again=again)
         self.quiet(manifest.version)
 
-    def install(self, manifest: Manifest, *, again: bool = False) -> None:
-        """From downloaded blobs to a committed release. Raises :class:`UpdateError` with the reason if it is not."""
+    def install(self, manifest: Manifest, *, again: bool = False, watched: bool = True) -> None:
+        """From downloaded blobs to a committed release. Raises :class:`UpdateError` with the reason if it is not.
+
+        ``watched=False`` is for an image in which nothing runs: no services, no probation; for a first release only.
+        """
+        if not watched and self.active is not None:
+            raise UpdateError(f"release {manifest.version}: only a first release may do without probation")
         try:
             self.consider(manifest, again=again)
         except WaitingError:
@@ -90,7 +95,11 @@ class Updater:
             raise
         self._write(replace(self.journal, step="staged"))
         hit("staged")
-        self._activate()
+        if watched:
+            self._activate()
+        else:
+            switch.activate(self._layout, manifest.version)
+            self.commit()
 
     def refuse(self, version: str | None, reason: str) -> None:
         """Tell why there is no update, in the report; nothing else changes. A failure keeps its own reason."""
@@ -118,7 +127,7 @@ class Updater:
 
     def quiet(self, version: str) -> None:
         """Raise :class:`WaitingError` while a session is on: no runner's screen goes dark for an update."""
-        if not self._services.state(ENGINE).is_up:
+        if self.active is None or not self._services.state(ENGINE).is_up:
             return  # nobody there who could have a session, and nobody to disturb
         try:
             session = session_on(self._config)
