@@ -13,7 +13,7 @@ import sys
 import tarfile
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -167,14 +167,16 @@ def _app_wheel(source: Source, folder: Path) -> Path:
 
 
 def _others(source: Source, work: Path) -> Iterator[ReleaseFile]:
+    """Models, units and scripts, laid into the blobs. Units keep their folders below systemd/, the others have none."""
     recipe = source.recipe
-    out = work.parent
     paths: list[tuple[Kind, Path]] = [("model", path) for path in _models(source)]
     paths += [("unit", path) for path in _matching(source, recipe.units)]
     paths += [("script", path) for path in _matching(source, recipe.scripts)]
     for _, path in paths:
-        _keep(path, out)
-    yield from _files(paths)
+        _keep(path, work.parent)
+    for file, (kind, path) in zip(_files(paths), paths, strict=True):
+        within = path.relative_to(source.folder).as_posix() if kind == "unit" else file.path
+        yield replace(file, path=within)
 
 
 def _matching(source: Source, patterns: Sequence[str]) -> Iterator[Path]:

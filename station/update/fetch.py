@@ -151,17 +151,6 @@ def download(available: Available, blobs: Path, say: Callable[[str], None]) -> M
     return available.manifest
 
 
-def prune(blobs: Path, keep: Iterable[Manifest]) -> int:
-    """Remove every blob, whole or begun, that no manifest of ``keep`` names; returns the bytes freed."""
-    names = {file.sha256 for manifest in keep for file in manifest.files}
-    freed = 0
-    for path in blobs.iterdir() if blobs.is_dir() else ():
-        if path.name.removesuffix(_PART) not in names:
-            freed += path.stat().st_size
-            path.unlink()
-    return freed
-
-
 def disk_needed(manifest: Manifest, missing: Iterable[ReleaseFile], limits: Limits) -> int:
     """Bytes an update takes at its worst: what is fetched, what is installed from it, what must stay free."""
     return _size(missing) + manifest.installed_size + limits.reserve_bytes

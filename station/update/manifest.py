@@ -231,10 +231,10 @@ def _file(table: Mapping[str, Any]) -> ReleaseFile:
 
 
 def _is_safe(path: str, folder: str) -> bool:
-    """Plain names only, two to four deep: no ``..``, no root, no drive, no hidden file, nothing a shell would read."""
+    """Plain names only, two to six deep: no ``..``, no root, no drive, no hidden file, nothing a shell would read."""
     parts = path.split("/")
     return (
-        2 <= len(parts) <= 4
+        2 <= len(parts) <= 6
         and parts[0] == folder
         and all(_NAME.fullmatch(part) for part in parts)
         and str(PurePosixPath(path)) == path

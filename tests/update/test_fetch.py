@@ -252,18 +252,6 @@ def test_a_station_that_was_not_enrolled_says_so(publisher: Publisher, tmp_path:
         fetch.check(settings)
 
 
-def test_what_no_release_needs_is_removed(publisher: Publisher, tmp_path: Path) -> None:
-    old, new = publisher.publish("1.4.0"), publisher.publish("1.4.1")
-    blobs = tmp_path / "state" / "blobs"
-    for sequence in (0, 1):
-        publisher.roll_out(("1.4.0", "1.4.1")[sequence])
-        assert bring(publisher, tmp_path / "state") is not None
-    (blobs / ("0" * 64 + ".part")).write_bytes(b"left over")
-    gone = {file.sha256 for file in old.files} - {file.sha256 for file in new.files}
-    assert fetch.prune(blobs, [new]) == sum(file.size for file in old.files if file.sha256 in gone) + 9
-    assert {path.name for path in blobs.iterdir()} == {file.sha256 for file in new.files}
-
-
 def test_the_stick_may_hold_links_and_pipes(publisher: Publisher, tmp_path: Path) -> None:
     """A named pipe where a file should be would hold an updater up for ever."""
     import os

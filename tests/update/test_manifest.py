@@ -58,7 +58,7 @@ GOOD_FIRST = sorted(file.path for file in GOOD.files)[0]
 
 PATHS = [
     "../../etc/passwd", "models/../../x", "/etc/passwd", "models//x", "models/./x", "models/x/", "models", "x",
-    "wheels/x.tflite", "models/.hidden", "models/a/b/c/d", "models/a\\b", "models/C:x", "models/x\n", "models/x\0",
+    "wheels/x.tflite", "models/.hidden", "models/a/b/c/d/e/f", "models/a\\b", "models/C:x", "models/x\n", "models/x\0",
     "models/$(reboot)", "models/-rf", "models/ä", "~/models/x", "models/x;y", "", None, 7, ["models/x"],
     "models/" + "x" * 300,
 ]  # fmt: skip
