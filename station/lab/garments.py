@@ -85,7 +85,7 @@ def dress(rig: Rig, outfit: Outfit) -> Dressed:
     parts += [_shoe_of(rig, side, outfit) for side in "LR"]
     if outfit.bun:
         parts.append(_bun(body, outfit))
-    return Dressed(_join(parts), outfit, waist, float(body.joint("foot.L")[1]) - 0.075 + outfit.sock_m)
+    return Dressed(join(parts), outfit, waist, float(body.joint("foot.L")[1]) - 0.075 + outfit.sock_m)
 
 
 def _hang_hem(shirt: Mesh, waist_y: float, follow: float) -> None:
@@ -239,7 +239,8 @@ def _bun(body: Body, outfit: Outfit) -> Mesh:
     )
 
 
-def _join(parts: list[Mesh]) -> Mesh:
+def join(parts: list[Mesh]) -> Mesh:
+    """Several meshes as one."""
     starts = np.cumsum([0] + [len(p.vertices_m) for p in parts[:-1]])
     return Mesh(
         np.concatenate([p.vertices_m for p in parts]),

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from station.lab.bodies import BONE, BodyLibrary, take
 from station.lab.gaitplan import Plan, Style
-from station.lab.garments import Outfit, dress
+from station.lab.garments import Outfit, dress, join
 from station.lab.gl import Light, Look, Renderer
 from station.lab.pinhole import Pinhole
 from station.lab.scene import gym
 from station.lab.sensor import Sensor
-from station.lab.skinning import Normals, Rig, Skeleton, skin
+from station.lab.skinning import Mesh, Normals, Rig, Skeleton, skin
 from station.lab.sweep import Sweep
 from station.types import KEYPOINTS, Floats
 
@@ -52,6 +52,11 @@ class Studio:
         self.window_px = self._window()
         self._renderers: dict[tuple[int, int], Renderer] = {}
         self._background: NDArray[np.float32] | None = None
+
+    def dress_over(self, mesh: Mesh) -> None:
+        """Wear one thing more. To be called before anything is rendered."""
+        self.clothed = replace(self.clothed, mesh=join([self.clothed.mesh, mesh]))
+        self._normals = Normals(self.clothed.mesh.faces, len(self.clothed.mesh.vertices_m))
 
     def skeleton(self, t_s: float) -> Skeleton:
         """The bones at a time, pelvis sweep included."""

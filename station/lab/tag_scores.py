@@ -20,7 +20,7 @@ from station.lab.sensor import Sensor
 from station.lab.tagshots import Motion, Shot, Worn, jog, picture
 from station.tag import PLATES, Plate, TagEstimator
 from station.tag.plates import Placement, place
-from station.types import KEYPOINT_INDEX, Floats, Frame, Mount, Pixels, Pose, View
+from station.types import KEYPOINT_INDEX, Floats, Frame, Mount, PelvisReading, Pixels, Pose, View
 
 FPS, STAND_S, START_S = 30.0, 1.0, 0.3
 SIZES = {(1280, 720): 930.0, (1920, 1080): 1395.0}
@@ -191,23 +191,53 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=5.0, help="length of a run, one second of it standing")
     parser.add_argument("--runners", type=int, default=4, help="runs of each plate, size and distance")
     parser.add_argument("--seed", type=int, default=0, help="which runners")
+    parser.add_argument("--distances", type=float, nargs="*", default=list(DISTANCES_M), help="camera to runner [m]")
+    parser.add_argument("--widths", type=int, nargs="*", default=[1280, 1920], choices=[1280, 1920])
+    parser.add_argument("--rendered", action="store_true", help="wholly rendered runners instead: slow")
     parser.add_argument("--plates", nargs="*", default=list(PLATES), choices=list(PLATES))
     options = parser.parse_args(arguments)
     cv2.setNumThreads(1)  # pictures this small gain nothing from more
     print("plate  picture    at m   seen %  rmse deg (obliquity rotation tilt)   within 1 sd %")
     every: list[Run] = []
     for plate in options.plates:
-        for size in SIZES:
-            for distance in DISTANCES_M:
-                runs = [
-                    run(scene(PLATES[plate], size, distance, options.seed + k), options.seconds)
-                    for k in range(options.runners)
-                ]
+        for size in [size for size in SIZES if size[0] in options.widths]:
+            for distance in options.distances:
+                seeds = range(options.seed, options.seed + options.runners)
+                if options.rendered:
+                    runs = [rendered(PLATES[plate], size, distance, options.seconds, 3 + k) for k in seeds]
+                else:
+                    runs = [run(scene(PLATES[plate], size, distance, k), options.seconds) for k in seeds]
                 every += runs
                 print(f"{plate:6} {size[0]}x{size[1]:<5} {distance:4.1f}  {row(runs)}", flush=True)
     print(f"all                      {row(every)}")
     print(json.dumps({"runs": len(every), "frames": int(sum(len(r.t_s) for r in every))}))
     return 0
+
+
+def rendered(plate: Plate, size_px: tuple[int, int], distance_m: float, seconds: float, seed: int = 3) -> Run:
+    """The same of a wholly rendered runner who wears the plate as it should hang (about a second a frame)."""
+    from station.lab.bodies import load_library  # noqa: PLC0415 (the renderer is heavy, and rarely wanted)
+    from station.lab.runner import Studio  # noqa: PLC0415
+    from station.lab.wear import pictures, take, truth_of, wear  # noqa: PLC0415
+
+    shot = take(distance_m, size_px, 4.0, seed)
+    studio = Studio(shot, load_library())
+    wear(studio, Worn(plate))
+    times = np.arange(round(seconds * FPS)) / FPS
+    truth = truth_of(studio, times)
+    mount = Mount(shot.camera.height_m, distance_m, shot.camera.focal_px, pitch_deg=shot.camera.pitch_deg)
+    estimator = TagEstimator(View(*size_px, FPS, mount))
+    rng = np.random.default_rng(seed)
+    said, sd = [], []
+    for index, t_s in enumerate(times):
+        luma = np.asarray(cv2.cvtColor(pictures(studio, times[index : index + 1])[0], cv2.COLOR_RGB2GRAY), np.uint8)
+        points = np.array(truth["points_px"][index]) + rng.normal(0, 4.0, (len(KEYPOINT_INDEX), 2))
+        pose = Pose(points, np.full(len(KEYPOINT_INDEX), 0.9))
+        reading = estimator.read(frame_of(compressed(luma, 80), float(t_s), index), pose) or PelvisReading()
+        said.append([reading.obliquity_deg, reading.rotation_deg, reading.tilt_deg])
+        sd.append([reading.sd_obliquity_deg, reading.sd_rotation_deg, reading.sd_tilt_deg])
+    true = np.array([truth[f"{name}_deg"] for name in ANGLES]).T
+    return Run(times, np.array(said), np.array(sd), true)
 
 
 def row(runs: list[Run]) -> str:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from station.tag.attitude import PlatePose, pixel_slopes, small_turn
 from station.tag.lens import Lens
-from station.tag.plates import FACET_MODULES, TEXELS, Placement, Plate, place, texture
+from station.tag.plates import BITS, FACET_MODULES, TEXELS, Placement, Plate, place, texture
 from station.types import Floats, Pixels
 
 #: Facets seen flatter than this (cosine against the line of sight) are left out.
@@ -42,7 +42,7 @@ _GAMMA = 2.2
 class Aligned:
     """A pose with the covariance (6, 6) of turn (camera axes, rad) and place [m], and how well the plate is seen.
 
-    ``look`` is the correlation of what was used with its print, ``facets`` the ids that were used, ``shape`` and its
+    ``look`` is the correlation of the bits of what was used with their print, ``facets`` the ids that were used, ``shape`` and its
     covariance what this picture and the knowledge before it say together.
     """
 
@@ -70,6 +70,7 @@ class _Patch:
     drawn: Floats
     slopes: Floats
     seen: Floats
+    look: float
 
 
 def align(
@@ -234,11 +235,10 @@ class _Canvas:
             patch = self._facet(k, tag_id, placement, bent, pose, kernels)
             if patch is None:
                 continue
-            look = float(np.corrcoef(patch.drawn, patch.seen)[0, 1]) if np.ptp(patch.seen) > 0 else 0.0
-            if look > LOOK:
+            if patch.look > LOOK:
                 patches.append(patch)
                 ids.append(tag_id)
-                looks.append(look)
+                looks.append(patch.look)
         return patches, ids, looks
 
     def _facet(
@@ -282,7 +282,19 @@ class _Canvas:
         # moving the plate carries the print along: at a fixed pixel it changes by minus slope times movement
         slopes = -(by_x[:, None] * moves[:, 0] + by_y[:, None] * moves[:, 1])
         slopes = np.concatenate([slopes, np.stack(by_blur, axis=1)], axis=1)
-        return _Patch(drawn, slopes, self.seen[inside_y + top, inside_x + left].astype(float))
+        seen = self.seen[inside_y + top, inside_x + left].astype(float)
+        reach = BITS / 2 * self.plate.module_m
+        bits = (np.abs(across) < reach) & (np.abs((points - middle) @ up) < reach)
+        return _Patch(drawn, slopes, seen, _look(drawn[bits], seen[bits]))
+
+
+def _look(drawn: Floats, seen: Floats) -> float:
+    """Correlation of what was seen with the print, over the bits alone: borders and margins all tags have."""
+    if len(drawn) < _LEAST_PIXELS // 2:
+        return 0.0
+    drawn, seen = drawn - drawn.mean(), seen - seen.mean()
+    size = float(np.linalg.norm(drawn) * np.linalg.norm(seen))
+    return float(drawn @ seen) / size if size > 1e-9 else 0.0
 
 
 _LIGHT = ((np.arange(256) / 255.0) ** _GAMMA).astype(np.float32)

@@ -23,7 +23,7 @@ from station.types import KEYPOINT_INDEX, Floats, Frame, PelvisReading, Pixels, 
 #: Until a tag was seen one is looked for this often, and again after none was seen for so long [s].
 LOOK_EVERY_S, GIVE_UP_S = 0.4, 2.0
 #: A plate that looks less like its print is none of ours, or too covered [correlation].
-LOOK = 0.80
+LOOK = 0.70
 #: The runner's window: this far to each side of mid-hip, above and below it [m].
 BESIDE_M, ABOVE_M, BELOW_M = 0.34, 0.42, 0.16
 #: A plate sits about so high above mid-hip [m]: of two with the same tags the nearer one is meant.

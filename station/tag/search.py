@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 from station.tag.plates import BITS, DICTIONARY, modules
 from station.types import Floats, Pixels
 
-#: A decoded tag must look like its print: correlation over its modules (chance: sd 0.13).
-LOOK = 0.80
-#: A quad that no code was read from may still be one of ours when it looks like one and like no other.
-LOOK_UNREAD, LOOK_MARGIN = 0.85, 0.25
+#: A quad that may be one of ours looks like its print and like no other of ours: correlation over its modules. Blurred
+#: ones are kept too, for the alignment looks at every bit again.
+LOOK, LOOK_MARGIN = 0.62, 0.15
 _CELL_PX = 4
 
 
@@ -67,8 +66,7 @@ def _judge(
     looks = _looks(image, corners, ids)
     best = max(looks, key=lambda i: looks[i])
     others = max((value for i, value in looks.items() if i != best), default=-1.0)
-    enough = LOOK if read == best else LOOK_UNREAD
-    if looks[best] < enough or looks[best] - others < LOOK_MARGIN or read not in (None, best):
+    if looks[best] < LOOK or looks[best] - others < LOOK_MARGIN or read not in (None, best):
         return None
     return Found(best, corners, looks[best])
 
