@@ -1,7 +1,7 @@
 """From the trained net to the shipped file: ``python -m station.lab.export OUT_DIR DATA_DIR MODEL.tflite``.
 
-Reads ``OUT_DIR/last.pt`` of :mod:`station.lab.train`, folds the normalisation into the convolutions, widens the told
-variances until they fit crops of the training kind that it was not trained on (``check_*`` shards), measures the range
+Reads ``OUT_DIR/last.pt`` of :mod:`station.lab.train`, folds the normalisation into the convolutions, scales the told
+variances until they fit bodies and a shading that it was not trained on (``check_*`` shards), measures the range
 of every activation on training crops, and writes the int8 model and, beside it, the float one
 (``MODEL.float.tflite``). Prints what either scores on the held-out crops.
 """
@@ -66,7 +66,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def widen(net: PelvisNet, check: Crops) -> None:
-    """Add to the told log variances what makes 68 % of errors on ``check`` fall within one sd, angle by angle."""
+    """Add to the told log variances what makes 68 % of errors on ``check`` fall within one sd, angle by angle.
+
+    On crops of the training kind a net is surer than it may be on anything else.
+    """
     angles, sd = predict(net, check)
     error = np.abs(angles - check.labels.double().numpy()[:, : len(ANGLES)])
     factor = np.quantile(error / sd, 0.6827, axis=0)
