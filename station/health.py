@@ -58,12 +58,27 @@ def temperature_c(zone: Path = Path("/sys/class/thermal/thermal_zone0/temp")) ->
         return None
 
 
-def throttled(flags: Path = Path("/sys/devices/platform/soc/soc:firmware/get_throttled")) -> bool | None:
-    """Whether a Raspberry Pi is slowed right now by heat or low voltage (bits 0 to 3); ``None`` elsewhere."""
-    try:
-        return bool(int(flags.read_text().strip(), 16) & 0xF)
-    except (OSError, ValueError):
-        return None
+#: Where the firmware of a Raspberry Pi says how power and heat are: the path differs from board to board.
+_FLAGS = ("sys/devices/platform/soc*/*firmware/get_throttled", "sys/devices/platform/*firmware/get_throttled")
+
+
+def power_flags(root: Path = Path("/")) -> int | None:
+    """The firmware's word on power and heat (that of ``vcgencmd get_throttled``); ``None`` elsewhere.
+
+    Bits 0 to 3: voltage too low, frequency capped, throttled, soft limit of temperature; 16 to 19: since the start.
+    """
+    for flags in (path for pattern in _FLAGS for path in root.glob(pattern)):
+        try:
+            return int(flags.read_text().strip(), 16)
+        except (OSError, ValueError):
+            continue
+    return None
+
+
+def throttled(root: Path = Path("/")) -> bool | None:
+    """Whether a Raspberry Pi is slowed right now by heat or low voltage; ``None`` elsewhere."""
+    flags = power_flags(root)
+    return None if flags is None else bool(flags & 0xF)
 
 
 def rss_mb(statm: Path = Path("/proc/self/statm")) -> float | None:

@@ -25,8 +25,12 @@ def test_the_doctor_finds_a_sound_station(video: Path, tmp_path: Path, monkeypat
     done = station("doctor", "--json", "--set", f"camera.source={video}")
     report = json.loads(done.stdout)
     verdicts = {check["what"]: check["verdict"] for check in report["checks"]}
-    assert set(verdicts) == {"versions", "camera", "model", "broker", "disk", "clock", "temperature"}
-    assert verdicts["model"] == verdicts["broker"] == "ok"
+    assert list(verdicts) == [
+        "versions", "model", "camera", "focus", "exposure", "light", "framing", "broker", "page", "disk", "clock",
+        "temperature", "throttling", "power", "update",
+    ]  # fmt: skip
+    assert verdicts["broker"] == "ok"
+    assert verdicts["model"] in ("ok", "warn")  # a busy machine is slow
     assert "fail" not in verdicts.values()
     assert report["ok"] is True
     assert done.returncode == 0
@@ -46,7 +50,8 @@ def test_the_doctor_names_what_fails_with_the_mend(tmp_path: Path) -> None:
     assert "check the path" in lines["camera"]
     assert lines["broker"].startswith("fail")
     assert "mqtt.port" in lines["broker"]
-    assert lines["model"].startswith("ok")
+    assert lines["model"].split()[0] in ("ok", "warn")
+    assert "focus" not in lines  # without a picture there is nothing more to say of it
 
 
 def test_the_bench_gives_ordered_percentiles_of_every_stage(video: Path) -> None:

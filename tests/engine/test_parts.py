@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from station.errors import ConfigError, HiplineError, TrackError
-from station.health import Rate, Supervisor, Timings, rss_mb, temperature_c, throttled
+from station.health import Rate, Supervisor, Timings, power_flags, rss_mb, temperature_c, throttled
 from station.mailbox import Latest
 
 
@@ -95,15 +95,17 @@ def test_a_rate_is_counted_between_two_questions() -> None:
 
 
 def test_the_machine_says_or_does_not_say(tmp_path: Path) -> None:
-    zone, flags = tmp_path / "temp", tmp_path / "throttled"
+    zone, flags = tmp_path / "temp", tmp_path / "sys/devices/platform/soc/soc:firmware/get_throttled"
+    flags.parent.mkdir(parents=True)
     assert temperature_c(zone) is None
-    assert throttled(flags) is None
+    assert throttled(tmp_path) is None
     zone.write_text("61234\n")
     flags.write_text("50005\n")
     assert temperature_c(zone) == 61.234
-    assert throttled(flags) is True
+    assert throttled(tmp_path) is True
     flags.write_text("50000\n")  # it happened since boot, it does not happen now
-    assert throttled(flags) is False
+    assert throttled(tmp_path) is False
+    assert power_flags(tmp_path) == 0x50000
     mb = rss_mb()
     assert mb is not None
     assert 5 < mb < 5000

@@ -1,0 +1,180 @@
+"""What the doctor looks at beside the picture: models, broker, page, disk, clock, heat, power, updates."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import socket
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+
+from station.broker import PrivateBroker
+from station.camera import BUNDLED_CLIP
+from station.camera.video import VideoFile
+from station.config import Config, state_dir
+from station.doctor.finding import Finding
+from station.engine.observer import PoseSource
+from station.health import power_flags, temperature_c
+from station.models.info import info
+from station.update.layout import Layout
+
+_HOT_C, _BURNING_C = 75.0, 84.0
+_LOW_DISK_GB = 1.0
+#: The model is timed over so many runs, or so long [s] where it is slow.
+_POSE_RUNS, _POSE_S = 20, 2.0
+#: Slower than this [ms] and a stride at 30 pictures a second loses frames.
+_SLOW_MS = 33.0
+#: Bits of the firmware's word on power and heat; those of "since the start" lie 16 higher.
+_UNDER_VOLTAGE, _CAPPED, _THROTTLED, _SOFT_LIMIT = 0x1, 0x2, 0x4, 0x8
+
+
+def station_runs() -> bool:
+    """Whether an engine holds this machine's state folder."""
+    try:
+        with (state_dir() / "engine.lock").open("r+") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def models(config: Config, pose: PoseSource) -> Finding:
+    """Hashes of the models in use, a run on a known picture, and how long one takes."""
+    for entry in info():
+        if entry["name"] in (config.pose.model, "detector") and entry["state"] != "ok":
+            return Finding("model", "fail", f"{entry['path']} is {entry['state']}", "run `station model build`")
+    clip = VideoFile(BUNDLED_CLIP)
+    frame = clip.read()
+    clip.close()
+    assert frame is not None
+    found = pose.estimate(frame)  # the first run also looks for the runner
+    start_s, runs = time.perf_counter(), 0
+    while runs < _POSE_RUNS and time.perf_counter() - start_s < _POSE_S:
+        found, runs = pose.estimate(frame), runs + 1
+    each_ms = (time.perf_counter() - start_s) / runs * 1000
+    if not np.isfinite(found.xy_px).all():
+        return Finding("model", "fail", "does not see the runner of the bundled clip", "run `station model build`")
+    seen = f"BlazePose {config.pose.model}: hash and self-test sound, {each_ms:.1f} ms a picture"
+    if each_ms > _SLOW_MS:
+        return Finding("model", "warn", seen, 'too slow for 30 a second: pose.model = "lite", a faster board')
+    return Finding("model", "ok", seen)
+
+
+def broker(config: Config, *, running: bool) -> Finding:
+    """The configured broker answers, or a private one can be started."""
+    if config.mqtt.host is None:
+        if running:
+            return Finding("broker", "ok", "private, of the station that runs")
+        with tempfile.TemporaryDirectory() as memory, PrivateBroker(Path(memory)) as private:
+            return Finding("broker", "ok", f"private mosquitto starts (tried on port {private.port})")
+    where = f"{config.mqtt.host}:{config.mqtt.port}"
+    try:
+        with socket.create_connection((config.mqtt.host, config.mqtt.port), timeout=3.0):
+            return Finding("broker", "ok", f"{where} answers")
+    except OSError as error:
+        return Finding("broker", "fail", f"{where}: {error}", "check mqtt.host, mqtt.port and the network")
+
+
+def page(config: Config) -> Finding:
+    """Whether the page answers; while the station does not run, it need not."""
+    host = "127.0.0.1" if config.web.host in ("0.0.0.0", "::") else config.web.host
+    url = f"http://{f'[{host}]' if ':' in host else host}:{config.web.port}/"
+    try:
+        with urllib.request.urlopen(url, timeout=3.0) as answer:
+            if b"hipline" in answer.read(20000).lower():
+                return Finding("page", "ok", f"{url} answers")
+            return Finding("page", "warn", f"{url} is some other program's page", "set web.port")
+    except (urllib.error.URLError, OSError) as error:
+        reason = getattr(error, "reason", error)
+        mend = "start it: `station run`, or as a service: systemctl start station-web"
+        return Finding("page", "warn", f"{url}: {reason}", mend)
+
+
+def disk() -> Finding:
+    """Free space where strides are kept, and whether it can be written to."""
+    folder = state_dir()
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    free_gb = shutil.disk_usage(existing).free / 1e9
+    seen = f"{free_gb:.1f} GB free at {folder}"
+    if not os.access(existing, os.W_OK):
+        return Finding("disk", "warn", f"{seen}, not writable for this user", "run the doctor as the station's user")
+    if free_gb < _LOW_DISK_GB:
+        return Finding("disk", "warn", seen, "free some space: strides are kept on disk until the broker has them")
+    return Finding("disk", "ok", seen)
+
+
+def clock() -> Finding:
+    """Whether wall time is synchronised; only labels depend on it."""
+    now = time.strftime("%Y-%m-%d %H:%M:%S %Z")
+    if Path("/run/systemd/timesync/synchronized").exists():
+        return Finding("clock", "ok", f"{now}, synchronised")
+    return Finding("clock", "warn", f"{now}, not known to be synchronised", "labels only: enable systemd-timesyncd")
+
+
+def heat() -> Finding:
+    """The processor's temperature."""
+    celsius = temperature_c()
+    if celsius is None:
+        return Finding("temperature", "ok", "this machine has no thermometer")
+    seen = f"{celsius:.0f} degrees C"
+    if celsius > _BURNING_C:
+        return Finding("temperature", "fail", seen, "it slows itself: fan or heat sink, out of the sun")
+    if celsius > _HOT_C:
+        return Finding("temperature", "warn", seen, "hot: give it a fan or a heat sink")
+    return Finding("temperature", "ok", seen)
+
+
+def throttling(flags: int | None = None) -> Finding:
+    """Whether a Pi is, or since its start was, slowed down."""
+    flags = power_flags() if flags is None else flags
+    if flags is None:
+        return Finding("throttling", "ok", "not told by this machine")
+    slow = _CAPPED | _THROTTLED | _SOFT_LIMIT
+    if flags & slow:
+        return Finding("throttling", "fail", f"slowed down now (0x{flags:x})", "cool it; see also power")
+    if flags >> 16 & slow:
+        return Finding(
+            "throttling", "warn", f"was slowed down since its start (0x{flags:x})", "cool it; see also power"
+        )
+    return Finding("throttling", "ok", "never slowed down since its start")
+
+
+def power(flags: int | None = None) -> Finding:
+    """Whether a Pi has, or since its start had, too little voltage."""
+    flags = power_flags() if flags is None else flags
+    mend = "the maker's own supply (27 W for a Pi 5, 15 W for a Pi 4), a short thick cable, no hub between"
+    if flags is None:
+        return Finding("power", "ok", "not told by this machine")
+    if flags & _UNDER_VOLTAGE:
+        return Finding("power", "fail", "voltage too low now", mend)
+    if flags >> 16 & _UNDER_VOLTAGE:
+        return Finding("power", "warn", "voltage was too low since its start", mend)
+    return Finding("power", "ok", "voltage never too low since its start")
+
+
+def update(layout: Layout | None = None) -> Finding:
+    """What the updater says of its last changeover."""
+    layout = layout or Layout.here()
+    try:
+        report = json.loads(layout.report.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return Finding("update", "ok", f"none was made here; active: {layout.active() or 'no release, a source tree'}")
+    except (OSError, ValueError) as error:
+        return Finding("update", "warn", f"{layout.report}: {error}", "journalctl -u station-update")
+    state = report.get("state", "idle")
+    seen = f"{state}; active: {layout.active() or 'no release'}"
+    if state == "failed":
+        where = f"{report.get('from')} to {report.get('to')}"
+        return Finding(
+            "update", "warn", f"{seen}; {where} failed: {report.get('reason')}", "journalctl -u station-update"
+        )
+    return Finding("update", "ok", seen)
