@@ -74,6 +74,7 @@ def parser() -> argparse.ArgumentParser:
     _add_web(commands, common)
     _add_doctor(commands, common)
     _add_bench(commands, common)
+    _add_warp(commands, common)
     from station.models import cli
 
     cli.add_parser(commands, [common])
@@ -221,6 +222,28 @@ def _bench(arguments: argparse.Namespace) -> int:
     from station.bench import bench
 
     return bench(_loaded(arguments), arguments.frames, as_json=arguments.json)
+
+
+def _add_warp(commands: _Commands[argparse.ArgumentParser], common: argparse.ArgumentParser) -> None:
+    command = commands.add_parser(
+        "warp",
+        parents=[common],
+        help="put a known pelvis motion into a clip and see who notices",
+        description="Turn the pelvis alone, the whole picture, and lift one leg in a clip of a runner seen from "
+        "behind, each by a known amount, and print what every estimator of the pelvis makes of it.",
+    )
+    command.add_argument("clip", metavar="CLIP", type=Path, help="video file with a runner seen from behind")
+    command.add_argument("--amplitude", metavar="DEG", type=float, default=6.0, help="of the turn (default 6)")
+    command.add_argument("--hz", metavar="F", type=float, default=1.9, help="how often it swings (default 1.9)")
+    command.add_argument("--seconds", metavar="S", type=float, default=8.0, help="how much of the clip (default 8)")
+    command.add_argument("--json", action="store_true", help="machine-readable")
+    command.set_defaults(run=_warp)
+
+
+def _warp(arguments: argparse.Namespace) -> int:
+    from station.lab.warp import warp
+
+    return warp(_loaded(arguments), arguments)
 
 
 if __name__ == "__main__":
