@@ -65,7 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--kind",
         choices=KINDS,
         default="train",
-        help="held: two bodies kept for scoring; check: two others, to fit the told variances; both under a shading that "
+        help="held: two bodies kept for scoring; check: two others, to fit the told variances; both in a shading that "
         "training never sees (default train)",
     )
     options = parser.parse_args(arguments)
