@@ -23,6 +23,11 @@ OUTPUTS = (
 SCALE_DEG = (5.0, 8.0, 8.0)
 #: Log variances (of scaled angles) are kept in this range.
 LOG_VARIANCE = (-6.0, 4.0)
+#: What the net believes before it looks: mean and sd [deg] of the angles it was trained on, pelvis-only turns included
+#: (printed by ``python -m station.lab.export``).
+PRIOR_DEG = ((0.0, 6.7), (0.0, 7.2), (4.8, 9.2))
+#: A picture that leaves more of the prior's variance than this has told nothing of the angle.
+_MOST_LEFT = 0.75
 
 #: The crop is as wide as 0.62 m of the runner, which is this many times her trunk (mid-hips to mid-shoulders) as the
 #: pose model sees it, and its middle is a little above the hips. Trunk ratio on 25 rendered runners: 1.23, sd 5.6 %.
@@ -58,6 +63,7 @@ class PelvisNet:
         crop = self._cropper.crop(frame, region)
         self._model.run(crop[np.newaxis], 1 / 127.5, -1.0)
         angles, sd, hips, waist = decode(self._model.output(len(OUTPUTS)).ravel())
+        angles, sd = without_prior(angles, sd)
         left, right = region.to_picture((hips + 1) * (INPUT_PX / 2) - 0.5, INPUT_PX).tolist()
         return PelvisLevel(
             *(angles[0], angles[1], angles[2], sd[0], sd[1], sd[2]),
@@ -92,3 +98,21 @@ def decode(values: NDArray[np.float32]) -> tuple[list[float], list[float], Float
     sd = np.exp(0.5 * raw[3:6].clip(*LOG_VARIANCE)) * scale
     waist = 1 / (1 + math.exp(-float(np.clip(raw[10], -30, 30))))
     return (raw[:3] * scale).tolist(), sd.tolist(), raw[6:10].reshape(2, 2), waist
+
+
+def without_prior(angles_deg: list[float], sd_deg: list[float]) -> tuple[list[float], list[float]]:
+    """What the picture alone says, the belief of before divided out; NaN where it says next to nothing.
+
+    A net that learned to be least wrong leans toward the mean of what it was trained on, the more the less it sees: its
+    answer is a posterior, of gain below one. Whoever pools answers would count that belief once for every frame. From
+    mean μ, sd σ and prior m, τ the likelihood is (μ - m) / (1 - σ²/τ²) + m with sd σ / sqrt(1 - σ²/τ²).
+    """
+    pairs = [_likelihood(angle, sd, *prior) for angle, sd, prior in zip(angles_deg, sd_deg, PRIOR_DEG, strict=True)]
+    return [angle for angle, _ in pairs], [sd for _, sd in pairs]
+
+
+def _likelihood(angle_deg: float, sd_deg: float, mean_deg: float, prior_sd_deg: float) -> tuple[float, float]:
+    left = (sd_deg / prior_sd_deg) ** 2
+    if not left < _MOST_LEFT:
+        return math.nan, math.inf
+    return mean_deg + (angle_deg - mean_deg) / (1 - left), sd_deg / math.sqrt(1 - left)

@@ -16,12 +16,12 @@ import numpy as np
 import torch
 
 from station.inference import Model
-from station.lab.net import Crops, PelvisNet, prepare
+from station.lab.net import ALONE_SD_DEG, TURN_SD_DEG, Crops, PelvisNet, prepare
 from station.lab.train import ANGLES, Run, load, predict, score
 from station.models.graph import Graph, Op, Tensor, pack
 from station.models.quantize import Ranges, Rule, quantize
 from station.models.tflite_schema import FLOAT32
-from station.pelvis_net import INPUT_PX, OUTPUTS, decode
+from station.pelvis_net import INPUT_PX, OUTPUTS, decode, without_prior
 from station.types import Floats
 
 _CONV_2D_OPTIONS, _RELU6 = 1, 3
@@ -58,9 +58,12 @@ def main(arguments: list[str] | None = None) -> int:
     labels = held.labels.double().numpy()[:, : len(ANGLES)]
     said = {"torch": predict(net, held)}
     said |= {path.name: run(path, held) for path in (float_path, options.model)}
+    said["as used"] = run(options.model, held, likelihood=True)
     for name, (angles, sd) in said.items():
         for i, angle in enumerate(ANGLES):
-            print(f"{name:28s} {angle:9s} {score(angles[:, i], labels[:, i], sd[:, i])}")
+            known = np.isfinite(angles[:, i])
+            print(f"{name:22s} {angle:9s} {score(angles[known, i], labels[known, i], sd[known, i])}")
+    print(prior_of(train))
     print(f"{options.model}: {options.model.stat().st_size} bytes, sha256 {Model(options.model).sha256}")
     return 0
 
@@ -77,6 +80,15 @@ def widen(net: PelvisNet, check: Crops) -> None:
     with torch.no_grad():
         start = OUTPUTS.index("log_variance_obliquity")
         last.bias[start : start + len(ANGLES)] += torch.from_numpy(2 * np.log(factor)).float()
+
+
+def prior_of(crops: Crops) -> str:
+    """Mean and sd of the angles as training sees them: mirrored, and turned by :func:`station.lab.net.prepare`."""
+    angles = crops.labels.double().numpy()[:, : len(ANGLES)]
+    spread = np.sqrt((angles**2).mean(axis=0))
+    spread[0] = np.hypot(spread[0], np.hypot(TURN_SD_DEG, ALONE_SD_DEG * np.sqrt(0.5)))
+    tilt = angles[:, 2]
+    return f"prior: obliquity 0, {spread[0]:.1f}; rotation 0, {spread[1]:.1f}; tilt {tilt.mean():.1f}, {tilt.std():.1f}"
 
 
 def graph_of(net: PelvisNet) -> Graph:
@@ -128,14 +140,15 @@ def ranges_of(net: PelvisNet, images: torch.Tensor) -> Ranges:
     return ranges
 
 
-def run(path: Path, crops: Crops) -> tuple[Floats, Floats]:
-    """Angles and sd in degrees, (n, 3) each, as the TFLite file gives them."""
+def run(path: Path, crops: Crops, likelihood: bool = False) -> tuple[Floats, Floats]:
+    """Angles and sd in degrees, (n, 3) each, as the file gives them; or their ``likelihood``, as they are used."""
     model, rows = Model(path), []
     for start in range(0, len(crops.images), 256):
         pictures = prepare(crops, torch.arange(start, min(start + 256, len(crops.images))))[0]
         for picture in pictures.permute(0, 2, 3, 1).contiguous().numpy():
             model.run(picture[np.newaxis])
             angles, sd, _, _ = decode(model.output(len(OUTPUTS)).ravel())
+            angles, sd = without_prior(angles, sd) if likelihood else (angles, sd)
             rows.append([*angles, *sd])
     table = np.array(rows)
     return table[:, : len(ANGLES)], table[:, len(ANGLES) :]

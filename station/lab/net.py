@@ -16,6 +16,8 @@ _CROP_M = 0.62
 _WHOLE, _GONE = 0.09 / _CROP_M, 0.26 / _CROP_M
 _WHOLE_ACROSS, _GONE_ACROSS = 0.24 / _CROP_M, 0.40 / _CROP_M
 _WAIST = LABELS.index("waist")
+#: How far training turns a whole picture, and (half of the time) its pelvis alone.
+TURN_SD_DEG, ALONE_SD_DEG = 2.5, 5.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,8 +93,8 @@ def _turned(images: Tensor, hips: Tensor, angles: Tensor, dice: torch.Generator)
     def normal(sd: float, *shape: int) -> Tensor:
         return torch.randn(n, *shape, generator=dice) * sd
 
-    turn, zoom, shift = normal(2.5), (INPUT_PX / SIDE_PX) * torch.exp(normal(0.05)), normal(0.03, 2)
-    alone = normal(5.0) * (torch.rand(n, generator=dice) < 0.5)
+    turn, zoom, shift = normal(TURN_SD_DEG), (INPUT_PX / SIDE_PX) * torch.exp(normal(0.05)), normal(0.03, 2)
+    alone = normal(ALONE_SD_DEG) * (torch.rand(n, generator=dice) < 0.5)
     c, s = torch.cos(torch.deg2rad(turn)), torch.sin(torch.deg2rad(turn))
     # From where a pixel of the output is to where it comes from; a positive turn lifts the right side.
     linear = torch.stack([torch.stack([c, -s], 1), torch.stack([s, c], 1)], 1) * zoom[:, None, None]

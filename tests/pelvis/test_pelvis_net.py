@@ -13,7 +13,7 @@ import pytest
 from station.camera import BUNDLED_CLIP, frames
 from station.camera.video import VideoFile
 from station.models.build import build
-from station.pelvis_net import INPUT_PX, OUTPUTS, SCALE_DEG, PelvisNet, decode, model_path
+from station.pelvis_net import INPUT_PX, OUTPUTS, PRIOR_DEG, SCALE_DEG, PelvisNet, decode, model_path, without_prior
 from station.pose import PoseEstimator
 from station.types import KEYPOINT_INDEX, Frame, Mount, Pose
 
@@ -54,6 +54,30 @@ def test_answers_are_degrees_half_crops_and_a_share() -> None:
     assert sd == pytest.approx([0.5 * SCALE_DEG[0], SCALE_DEG[1], SCALE_DEG[2]])
     assert hips.ravel() == pytest.approx([-0.3, 0.1, 0.3, 0.05])
     assert waist == pytest.approx(1 / (1 + math.exp(-4)))
+
+
+def test_without_the_prior_a_least_squares_answer_has_gain_one_again() -> None:
+    rng = np.random.default_rng(1)
+    mean, prior = PRIOR_DEG[2]
+    true = rng.normal(mean, prior, 20_000)
+    noise = 6.0
+    seen = true + rng.normal(0, noise, true.size)
+    trust = prior**2 / (prior**2 + noise**2)
+    posterior, sd = mean + trust * (seen - mean), prior * math.sqrt(1 - trust)
+    said = [without_prior([0.0, 0.0, float(p)], [1.0, 1.0, sd]) for p in posterior]
+    angles, sds = np.array([a[2] for a, _ in said]), said[0][1][2]
+    assert np.polyfit(true, posterior, 1)[0] == pytest.approx(trust, abs=0.02)
+    assert np.polyfit(true, angles, 1)[0] == pytest.approx(1.0, abs=0.02)
+    assert sds == pytest.approx(noise)
+    assert np.mean(np.abs(angles - true) <= sds) == pytest.approx(0.683, abs=0.02)
+
+
+def test_a_picture_that_tells_nothing_is_not_known() -> None:
+    angles, sd = without_prior([1.0, 1.0, 1.0], [1.0, PRIOR_DEG[1][1], 0.95 * PRIOR_DEG[2][1]])
+    assert math.isfinite(angles[0])
+    assert math.isnan(angles[1])
+    assert math.isnan(angles[2])
+    assert sd[1:] == [math.inf, math.inf]
 
 
 def test_it_looks_where_the_pelvis_is(net: PelvisNet, clip: list[tuple[Frame, Pose]], truth: dict[str, Any]) -> None:
