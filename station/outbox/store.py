@@ -17,6 +17,8 @@ from pathlib import Path
 
 WAITING, SENT, REFUSED = 0, 1, 2
 
+#: Stays 1 while a change only adds (tables, indexes, columns with a default): after a rollback the release before must
+#: open what this one wrote. Columns are therefore named in every statement.
 _VERSION = 1
 _SCHEMA = """
     CREATE TABLE meta (key TEXT PRIMARY KEY, value REAL NOT NULL) WITHOUT ROWID;
@@ -103,7 +105,8 @@ class Store:
         run("BEGIN IMMEDIATE")
         try:
             self._db.executemany(
-                "INSERT OR IGNORE INTO rows VALUES (?, ?, ?, ?, 0, ?, ?, NULL)",
+                "INSERT OR IGNORE INTO rows (id, kind, session, payload, state, wall_s, run_s)"
+                " VALUES (?, ?, ?, ?, 0, ?, ?)",
                 ((r.id, r.kind, r.session, zlib.compress(r.payload, 1), r.wall_s, r.run_s) for r in rows),
             )
             done = meta["run_s"]
@@ -111,7 +114,7 @@ class Store:
                 "UPDATE rows SET state = ?, done_run_s = ? WHERE id = ?", ((s, done, id_) for id_, s in marks.items())
             )
             self._db.executemany("DELETE FROM rows WHERE session = ?", ((session,) for session in erased))
-            self._db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", meta.items())
+            self._db.executemany("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", meta.items())
             run("COMMIT")
         except BaseException:
             if self._db.in_transaction:

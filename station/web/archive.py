@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 _DAY_S = 86_400.0
+#: A newer release may only add to this: after a rollback the one before must go on with what it finds.
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS sessions (session TEXT PRIMARY KEY, received_s REAL NOT NULL, body TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS tokens (hash TEXT PRIMARY KEY, session TEXT NOT NULL, expires_s REAL NOT NULL) STRICT;
@@ -50,7 +51,8 @@ class Archive:
             if self._db.execute("SELECT 1 FROM erased WHERE hash = ?", (_hash(session),)).fetchone():
                 return False
             self._db.execute(
-                "INSERT INTO sessions VALUES (?, ?, ?) ON CONFLICT (session) DO UPDATE SET body = excluded.body",
+                "INSERT INTO sessions (session, received_s, body) VALUES (?, ?, ?)"
+                " ON CONFLICT (session) DO UPDATE SET body = excluded.body",
                 (session, self._clock(), json.dumps(body, allow_nan=False)),
             )
             return True
@@ -60,7 +62,8 @@ class Archive:
         token = secrets.token_urlsafe(16)
         with self._lock:
             self._db.execute(
-                "INSERT INTO tokens VALUES (?, ?, ?)", (_hash(token), session, self._clock() + self._token_s)
+                "INSERT INTO tokens (hash, session, expires_s) VALUES (?, ?, ?)",
+                (_hash(token), session, self._clock() + self._token_s),
             )
         return token
 
@@ -79,7 +82,9 @@ class Archive:
         with self._lock, self._db:
             gone = self._db.execute("DELETE FROM sessions WHERE session = ?", (session,)).rowcount
             self._db.execute("DELETE FROM tokens WHERE session = ?", (session,))
-            self._db.execute("INSERT OR REPLACE INTO erased VALUES (?, ?)", (_hash(session), self._clock()))
+            self._db.execute(
+                "INSERT OR REPLACE INTO erased (hash, at_s) VALUES (?, ?)", (_hash(session), self._clock())
+            )
         self._truncate_log()
         return gone > 0
 
@@ -93,7 +98,7 @@ class Archive:
             for (session,) in old:
                 self._db.execute("DELETE FROM sessions WHERE session = ?", (session,))
                 self._db.execute("DELETE FROM tokens WHERE session = ?", (session,))
-                self._db.execute("INSERT OR REPLACE INTO erased VALUES (?, ?)", (_hash(session), now_s))
+                self._db.execute("INSERT OR REPLACE INTO erased (hash, at_s) VALUES (?, ?)", (_hash(session), now_s))
             self._db.execute("DELETE FROM tokens WHERE expires_s <= ?", (now_s,))
             self._db.execute("DELETE FROM erased WHERE at_s <= ?", (now_s - 3 * self._retention_s,))
         if old:
