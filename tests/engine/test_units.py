@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 import shutil
+import struct
 import subprocess
 from pathlib import Path
 
 import pytest
 
-UNITS = {"station.service": 2.0, "station-web.service": 1.5}
+#: The highest exposure that `systemd-analyze security` may say; the kiosk's browser has a sandbox of its own.
+UNITS = {"station.service": 2.0, "station-web.service": 1.5, "station-kiosk.service": 4.2}
+PLAIN = ("station-retry.timer",)
 
 
 @pytest.fixture(scope="module")
@@ -24,11 +27,13 @@ def _call(*command: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
-@pytest.mark.parametrize("name", UNITS)
+@pytest.mark.parametrize("name", [*UNITS, *PLAIN])
 def test_systemd_accepts_the_unit_in_silence(analyze: str, repository: Path, tmp_path: Path, name: str) -> None:
     # the release is not installed here: any program stands for it, everything else is judged as it is
-    text = (repository / "systemd" / name).read_text()
-    (tmp_path / name).write_text(re.sub(r"^ExecStart=\S+", "ExecStart=/bin/true", text, flags=re.MULTILINE))
+    for unit in (*UNITS, *PLAIN):
+        text = (repository / "systemd" / unit).read_text()
+        text = re.sub(r"^(ExecStart|ExecStartPre)=\S+", r"\1=/bin/true", text, flags=re.MULTILINE)
+        (tmp_path / unit).write_text(text)
     done = _call(analyze, "verify", "--man=no", tmp_path / name)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
@@ -48,7 +53,45 @@ def test_the_engine_is_watched_and_the_page_has_no_device(repository: Path) -> N
     assert "Type=notify\n" in engine
     assert "WatchdogSec=" in engine
     assert "Restart=always" in engine
+    # stopped in its tracks: noticed, killed and started again in time for the first frame within fifteen seconds
+    seconds = {
+        key: int(value) for key, value in re.findall(r"^(WatchdogSec|TimeoutAbortSec|RestartSec)=(\d+)$", engine, re.M)
+    }
+    assert sum(seconds.values()) <= 10
+    assert len(seconds) == 3
     assert "StartLimitBurst=" in engine
     assert "PrivateDevices=yes" in page
     user = re.compile(r"^User=(\S+)$", re.MULTILINE)
     assert user.findall(engine) != user.findall(page)
+
+
+def test_every_account_of_the_units_is_made(repository: Path) -> None:
+    made = (repository / "systemd" / "sysusers.d" / "hipline.conf").read_text()
+    users = set(re.findall(r"^u (\S+) ", made, re.MULTILINE))
+    for name in UNITS:
+        unit = (repository / "systemd" / name).read_text()
+        assert set(re.findall(r"^User=(\S+)$", unit, re.MULTILINE)) <= users
+    members = set(re.findall(r"^m (\S+) (\S+)$", made, re.MULTILINE))
+    assert ("station", "video") in members
+    assert not [user for user, _ in members if user == "station-web"]
+
+
+def test_the_empty_cursor_is_one_clear_pixel(repository: Path) -> None:
+    folder = repository / "systemd" / "kiosk" / "empty" / "cursors"
+    data = (folder / "default").read_bytes()
+    magic, _header, _version, entries, _kind, _size, at = struct.unpack_from("<4s6I", data)
+    assert (magic, entries) == (b"Xcur", 1)
+    *_, width, height, _x, _y, _delay, pixel = struct.unpack_from("<10I", data, at)
+    assert (width, height, pixel) == (1, 1, 0)
+    assert {path.readlink().name for path in folder.iterdir() if path.is_symlink()} == {"default"}
+
+
+def test_the_installer_is_sound_and_knows_every_unit(repository: Path) -> None:
+    script = repository / "systemd" / "install"
+    assert _call("bash", "-n", script).returncode == 0
+    text = script.read_text()
+    for name in (*UNITS, *PLAIN):
+        assert name in text
+    done = _call(script, "--nonsense")
+    assert done.returncode == 2
+    assert "usage" in done.stderr
