@@ -39,6 +39,21 @@ def server(publisher: Publisher) -> Iterator[Server]:
         yield server
 
 
+@pytest.fixture(scope="module")
+def settled(tmp_path_factory: pytest.TempPathFactory) -> Publisher:
+    """The same, for tests that leave the repository as it is."""
+    publisher = Publisher(tmp_path_factory.mktemp("settled"))
+    publisher.publish("1.4.0")
+    return publisher
+
+
+@pytest.fixture
+def bad_server(settled: Publisher) -> Iterator[Server]:
+    """Serves that repository until it is told how to be bad."""
+    with serving(settled.place) as server:
+        yield server
+
+
 def refused(publisher: Publisher, state: Path, source: str, **rest: object) -> str:
     """The one line a station refuses with; asserts that nothing but right files came of it."""
     with pytest.raises(UpdateError) as caught:
@@ -70,11 +85,11 @@ def recovers(publisher: Publisher, state: Path) -> Manifest:
 )
 @pytest.mark.parametrize(("how", "value"), [("endless", None), ("trickle", 0.1), ("silent", None), ("slow head", 0.1)])
 def test_a_stream_without_end_ends(
-    publisher: Publisher, server: Server, tmp_path: Path, what: str, how: str, value: Any
+    settled: Publisher, bad_server: Server, tmp_path: Path, what: str, how: str, value: Any
 ) -> None:
-    server.rules = [(what.replace("1.snapshot", r"\d+\.snapshot"), (how, value))]
+    bad_server.rules = [(what.replace("1.snapshot", r"\d+\.snapshot"), (how, value))]
     started_s = time.monotonic()
-    text = refused(publisher, tmp_path / "state", server.url, limits=IMPATIENT)
+    text = refused(settled, tmp_path / "state", bad_server.url, limits=IMPATIENT)
     assert time.monotonic() - started_s < 30
     reasons = (
         "slower than",
@@ -86,15 +101,15 @@ def test_a_stream_without_end_ends(
         "cannot be read",
     )
     assert any(reason in text for reason in reasons), text
-    server.over.set()
-    recovers(publisher, tmp_path / "state")
+    bad_server.over.set()
+    recovers(settled, tmp_path / "state")
 
 
 def test_an_endless_stream_costs_no_more_than_what_was_signed(
-    publisher: Publisher, server: Server, tmp_path: Path
+    settled: Publisher, bad_server: Server, tmp_path: Path
 ) -> None:
-    server.rules = [("targets/blob/", ("endless", None))]
-    assert "longer than the" in refused(publisher, tmp_path / "state", server.url)
+    bad_server.rules = [("targets/blob/", ("endless", None))]
+    assert "longer than the" in refused(settled, tmp_path / "state", bad_server.url)
     kept = sum(path.stat().st_size for path in (tmp_path / "state" / "blobs").iterdir())
     assert kept <= 20_000
 
@@ -110,14 +125,14 @@ def test_an_endless_stream_costs_no_more_than_what_was_signed(
      ("status", 500), ("redirect", "/metadata/timestamp.json"), ("redirect", "file:///etc/passwd")],
 )  # fmt: skip
 def test_other_bytes_than_the_signed_ones_are_refused(
-    publisher: Publisher, server: Server, tmp_path: Path, what: str, how: str, value: Any
+    settled: Publisher, bad_server: Server, tmp_path: Path, what: str, how: str, value: Any
 ) -> None:
     if what == "timestamp.json" and value == "/metadata/timestamp.json":
         value = "/metadata/1.root.json"
-    server.rules = [(what, (how, value))]
-    refused(publisher, tmp_path / "state", server.url)
-    server.rules = []
-    recovers(publisher, tmp_path / "state")
+    bad_server.rules = [(what, (how, value))]
+    refused(settled, tmp_path / "state", bad_server.url)
+    bad_server.rules = []
+    recovers(settled, tmp_path / "state")
 
 
 def test_a_redirect_to_the_right_bytes_is_followed_and_a_loop_is_not(
