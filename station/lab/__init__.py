@@ -9,6 +9,7 @@ Commands (each with ``--help``; all but the first two go on where they were inte
 * ``python -m station.lab.dataset OUT_DIR --shards 100 --seed 1 [--kind held]`` — pelvis crops with truth
 * ``python -m station.lab.train DATA_DIR OUT_DIR --minutes 60`` — the pelvis net
 * ``python -m station.lab.export OUT_DIR DATA_DIR MODEL.tflite`` — the trained net as int8 TFLite
+* ``python -m station.lab.netcard MODEL.tflite DATA_DIR OUT_DIR`` — pictures for its card
 * ``python -m station.lab.recipe MODEL.tflite [--smoke]`` — all three one after the other (``make model``)
 
 How a picture comes about: ``bodies`` (rest shapes) and ``gaitplan`` (when feet land, how the pelvis moves) meet in
