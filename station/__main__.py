@@ -75,8 +75,12 @@ def parser() -> argparse.ArgumentParser:
     _add_doctor(commands, common)
     _add_bench(commands, common)
     _add_warp(commands, common)
+    _add_verify(commands, common)
+    _add_tag(commands)
+    from station.calibrate import cli as calibrate
     from station.models import cli
 
+    calibrate.add_parser(commands, [common])
     cli.add_parser(commands, [common])
     from station.update import cli as update_cli
 
@@ -208,20 +212,78 @@ def _add_bench(commands: _Commands[argparse.ArgumentParser], common: argparse.Ar
     command = commands.add_parser(
         "bench",
         parents=[common],
-        help="measure how long each stage takes on this machine",
-        description="Run the bundled clip (or camera.source, if it is a file) through every stage and print "
-        "percentiles in milliseconds.",
+        help="measure how long each stage takes on this machine, or how true each pelvis estimator is",
+        description="latency: run the bundled clip (or camera.source, if it is a file) through every stage and print "
+        "percentiles in milliseconds. accuracy: run every estimator of the pelvis over rendered clips and print how "
+        "far they are from the truth.",
     )
-    command.add_argument("what", nargs="?", choices=["latency"], default="latency", help="what to measure")
-    command.add_argument("--frames", type=int, default=300, help="how many frames (default 300)")
+    command.add_argument("what", nargs="?", choices=["latency", "accuracy"], default="latency", help="what to measure")
+    command.add_argument("clips", nargs="*", metavar="CLIP", type=Path,
+                         help="accuracy: videos with a .truth.json beside each (default: the bundled clip and what "
+                         "`python -m station.lab.rear` rendered)")  # fmt: skip
+    command.add_argument("--frames", type=int, default=300, help="latency: how many frames (default 300)")
     command.add_argument("--json", action="store_true", help="machine-readable")
     command.set_defaults(run=_bench)
 
 
 def _bench(arguments: argparse.Namespace) -> int:
+    from station.errors import ConfigError
+
+    if arguments.what == "accuracy":
+        from station.lab.accuracy import accuracy
+
+        return accuracy(_loaded(arguments), arguments.clips, as_json=arguments.json)
+    if arguments.clips:
+        raise ConfigError(f"{arguments.clips[0]}: bench latency takes no clip: use --set camera.source=FILE")
     from station.bench import bench
 
     return bench(_loaded(arguments), arguments.frames, as_json=arguments.json)
+
+
+def _add_verify(commands: _Commands[argparse.ArgumentParser], common: argparse.ArgumentParser) -> None:
+    command = commands.add_parser(
+        "verify",
+        parents=[common],
+        help="check this station against the reference tag, with a runner who wears it",
+        description="Measure a runner who wears the reference tag with tag and markerless estimator at once, and say "
+        "how they differ: gain, bias, scatter, drop of each side. Keeps a record of numbers, never a picture. Without "
+        "SOURCE the camera is used and the run is guided; with --summary all records are pooled.",
+    )
+    command.add_argument("source", metavar="SOURCE", nargs="?", type=Path, help="a video instead of the camera")
+    command.add_argument("--seconds", type=float, default=90.0, help="length of the guided run (default 90)")
+    command.add_argument("--summary", action="store_true", help="only say what the records so far tell together")
+    command.add_argument("--dry-run", action="store_true", help="keep no record")
+    command.add_argument("--json", action="store_true", help="machine-readable")
+    command.set_defaults(run=_verify)
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    from station.verify import summary, verify
+
+    config = _loaded(arguments)
+    if arguments.summary:
+        return summary(as_json=arguments.json)
+    keep = not arguments.dry_run
+    return verify(config, arguments.source, seconds=arguments.seconds, keep=keep, as_json=arguments.json)
+
+
+def _add_tag(commands: _Commands[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser(
+        "tag",
+        help="print the reference tag (clip or belt)",
+        description="Write the sheets of the reference tag as a PDF, to print at 100 % on stiff matt paper: a clip for "
+        "the waistband or a belt. How it is put together is drawn on the sheets.",
+    )
+    command.add_argument("--print", dest="out", metavar="OUT.pdf", type=Path, required=True, help="the file to write")
+    command.add_argument("--size", choices=["small", "large", "belt"], default="large", help="default large")
+    command.set_defaults(run=_tag)
+
+
+def _tag(arguments: argparse.Namespace) -> int:
+    from station.tag.plates import PLATES
+    from station.tag.sheet import write
+
+    return write(arguments.out, PLATES[arguments.size])
 
 
 def _add_warp(commands: _Commands[argparse.ArgumentParser], common: argparse.ArgumentParser) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from station.config import Config
@@ -37,6 +37,12 @@ class Observer:
         self.pose_every = 1
         self.frames = 0
         self.frames_with_someone = 0
+
+    @property
+    def verified(self) -> Mapping[str, object] | None:
+        """What ``station verify`` found of the pelvis estimator; ``None`` = it was never run."""
+        found: Mapping[str, object] | None = getattr(self._pelvis, "verified", None)
+        return found
 
     def observe(self, frame: Frame) -> Observation:
         """Pose and pelvis reading of one frame; without a person there is no reading."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from station.config import Config
+from station.engine.tag_first import TagFirst, Verified
 from station.geometry import RayCaster
 from station.pelvis import PelvisFusion, Sightline, hips_reading, level_reading
 from station.types import Frame, PelvisLevel, PelvisRate, PelvisReading, Pose, View
@@ -100,7 +101,21 @@ class TagEstimator:
 
 
 def load_pelvis(config: Config, view: View) -> PelvisEstimator:
-    """The estimator of ``[pelvis] estimator``; ``auto`` is ``fused``, and ``hips`` where there is no model at all.
+    """The estimator of ``[pelvis] estimator``; ``auto`` is the tag where one is worn, else ``fused``.
+
+    What ``station verify`` found of an estimator is in its sd. Raises :class:`ModelError` when the model that was
+    asked for is missing, or damaged.
+    """
+    from station.tag.record import load_all, trust  # noqa: PLC0415 (as below)
+
+    estimator = load_plain(config, view)
+    found = trust(load_all(), estimator.source)
+    checked = estimator if found is None else Verified(estimator, found)
+    return TagFirst(view, checked) if config.pelvis.estimator == "auto" else checked
+
+
+def load_plain(config: Config, view: View) -> PelvisEstimator:
+    """The estimator itself, by its own word alone; ``auto`` is ``fused``, and ``hips`` where there is no model at all.
 
     Raises :class:`ModelError` when the model that was asked for is missing, or damaged.
     """

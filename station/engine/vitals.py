@@ -95,4 +95,5 @@ class Vitals:
             "gain": exposure.gain if exposure else None,
             "lux": exposure.lux if exposure else None,
             "locked": exposure.locked if exposure else None,
+            "verified": self._observer.verified,
         }
