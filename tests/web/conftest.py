@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from station.web.server import WebServer
 from station.web.settings import WebSettings
@@ -23,6 +23,8 @@ CHROMIUM_FLAGS = [
     "--font-render-hinting=none", "--disable-lcd-text",
 ]  # fmt: skip
 PIN = "271828"
+# What is waited for comes at once on an idle machine: the bound is for hanging, not for speed.
+expect.set_options(timeout=30_000)
 
 
 @pytest.fixture

@@ -60,12 +60,12 @@ def test_no_screen_violates_the_guidelines(
     look("summary dialog")
     until(lambda: web.hub.latest("report"))
     report: Any = web.hub.latest("report")
-    for path in (f"s/{report['token']}", "setup", "deleted"):
+    for path in (f"s/{report['token']}", "setup", "deleted", "started", "go/used"):
         page.goto(f"{web.url}{path}?theme={theme}")
         page.wait_for_timeout(600)
         found[path.partition("/")[0]] = violations(page, axe)
     context.close()
-    assert len(found) == 14
+    assert len(found) == 16
     assert {name: faults for name, faults in found.items() if faults} == {}
 
 
