@@ -84,19 +84,28 @@ class Sizes:
     doubt: float
 
 
-def split(said: Agreement, level_sd: float, rate_sd: float, rate_usual: float) -> Sizes:
-    """Whose fault it is that level and rate show swings of different size: each one's as far as it may be wrong.
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Shares by which a witness may draw the swing too small, and too large."""
 
-    ``level_sd``, ``rate_sd``: shares by which each may be off; a rate has to be multiplied by ``rate_usual`` as a rule.
-    Shares are taken as logarithms, so that half and double are equally far.
+    small: float
+    large: float
+
+
+def split(said: Agreement, level: Fault, rate: Fault) -> Sizes:
+    """Whose fault it is that level and rate show swings of different size.
+
+    Both err toward too small: a net that meets clothes it does not know falls back to the mean, and skin and cloth turn
+    less than the bone under them. So the one that shows less is believed less. Shares are taken as logarithms: half
+    and double are equally far.
     """
-    together = level_sd**2 + rate_sd**2
-    common = level_sd * rate_sd / math.sqrt(together)
+    common = level.large * rate.large / math.hypot(level.large, rate.large)
     if not math.isfinite(said.ratio_var):
-        return Sizes(1.0, rate_usual, common, 1.0)
+        return Sizes(1.0, 1.0, common, 1.0)
     ratio = min(max(said.ratio, 1 / MOST_APART), MOST_APART)
-    spread = together + said.ratio_var / ratio**2
-    apart = math.log(ratio) - math.log(rate_usual)
+    apart = math.log(ratio)
+    level_sd, rate_sd = (level.large, rate.small) if apart > 0 else (level.small, rate.large)
+    spread = level_sd**2 + rate_sd**2 + said.ratio_var / ratio**2
     doubt = max(1.0, abs(apart) / math.sqrt(spread))
-    level = math.exp(apart * level_sd**2 / spread)
-    return Sizes(level, rate_usual * math.exp(apart * rate_sd**2 / spread), common * doubt, doubt)
+    shares = (math.exp(apart * level_sd**2 / spread), math.exp(apart * rate_sd**2 / spread))
+    return Sizes(*shares, common * doubt, doubt)

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from station.pelvis.agreement import Agreement, Sizes, split
+from station.pelvis.agreement import Agreement, Fault, Sizes, split
 from station.types import Floats
 
 SWING, MEAN, SLIP, BIAS = range(4)
@@ -36,11 +36,11 @@ OFFSET_SHARE, SPAN_SHARE, SLIP_SHARE, FRAME_SHARE = 0.15, 0.30, 0.40, 0.15
 SLIP_TAU_S, BIAS_TAU_S = 0.35, 2.0
 #: Bias of the gyroscope [deg/s].
 BIAS_SD_DPS = 1.5
-#: What a rate has to be multiplied by as a rule: skin and cloth turn less than the bone under them.
-STRETCH_USUAL = 1.15
-#: Share of a rate by which the gyroscope may be off, from stride to stride alike: waist seen, waist covered (then it
-#: follows cloth); and the share that differs from frame to frame.
-STRETCH_SEEN, STRETCH_COVERED, FLICKER = 0.20, 0.35, 0.10
+#: Share by which the gyroscope may show a swing too small, and too large: waist seen, waist covered (then it follows
+#: cloth); and the share of a rate that differs from frame to frame.
+RATE_SEEN, RATE_COVERED, FLICKER = Fault(0.25, 0.10), Fault(0.40, 0.20), 0.10
+#: The model may draw a swing too small by this share at least, whatever sd it gives itself.
+LEVEL_SMALL = 0.30
 #: No pelvis turns faster [deg/s]: such a rate is a slip of the registration.
 FASTEST_DPS = 250.0
 #: Without a gyroscope the pelvis may turn as fast as runners do [deg/s].
@@ -53,8 +53,10 @@ MEAN_WANDER_DEG = 0.05
 OUTLIER_SD = 3.0
 #: Time over which a quarrel of the witnesses costs them their credit [s], and the most it can (in sd).
 QUARREL_TAU_S, MOST_DOUBT = 2.0, 6.0
+#: Square of an innovation over its variance, in the mean, up to which nobody is doubted (1 = as expected).
+TOLERATED = 1.5
 #: What the sd comes out long by, as rendered runners show (``station bench accuracy``).
-CALIBRATION = 1.0
+CALIBRATION = 0.82
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,7 @@ class LevelFilter:
         self._p: Floats = np.diag([SWING_SD_DEG**2, MEAN_SD_DEG**2, 0.0, BIAS_SD_DPS**2])
         self._agreement = Agreement()
         self._level_sd = math.nan
-        self._sizes = Sizes(1.0, STRETCH_USUAL, STRETCH_COVERED, 1.0)
+        self._sizes = Sizes(1.0, 1.0, RATE_COVERED.small, 1.0)
         self.doubt = 1.0
 
     def feed(self, t_s: float, level: Belief, rate: Belief, waist: float = math.nan) -> Belief:
@@ -104,17 +106,26 @@ class LevelFilter:
             self._drift(dt)
         if level.known:
             if turning and self._shock(level) > (1.5 * OUTLIER_SD) ** 2:
-                # a slip of the registration: go on as if the gyroscope had been lost
-                self._x, self._p = before
-                self._drift(dt)
+                self._doubt_rate(dt, level, before)
             self._take_level(level, dt)
         self._rest(dt)
         return self._say()
 
+    def _doubt_rate(self, dt: float, level: Belief, before: tuple[Floats, Floats]) -> None:
+        """The level does not fit: a slip of the registration, if it fits as soon as the rate is left out."""
+        turned = self._x, self._p
+        self._x, self._p = before
+        self._drift(dt)
+        if self._shock(level) > OUTLIER_SD**2:
+            self._x, self._p = turned
+
     def _settle(self, dt: float, level: Belief, rate: Belief | None, waist: float) -> None:
         """How large the errors of this frame may be, and how large each witness draws the swing."""
         seen = min(max(waist, 0.0), 1.0) if math.isfinite(waist) else 0.5
-        stretch_sd = STRETCH_COVERED + (STRETCH_SEEN - STRETCH_COVERED) * seen
+        fault = Fault(
+            RATE_COVERED.small + (RATE_SEEN.small - RATE_COVERED.small) * seen,
+            RATE_COVERED.large + (RATE_SEEN.large - RATE_COVERED.large) * seen,
+        )
         if level.known and rate is not None:
             self._agreement.hear(dt, level.value, rate.value, rate.sd)
         else:
@@ -125,10 +136,10 @@ class LevelFilter:
             if first:
                 self._p[SLIP, SLIP] = SLIP_SHARE * self._level_sd**2
         if math.isnan(self._level_sd):
-            self._sizes = Sizes(1.0, STRETCH_USUAL, stretch_sd, 1.0)
+            self._sizes = Sizes(1.0, 1.0, fault.small, 1.0)
             return
         span_sd = math.sqrt(SPAN_SHARE) * self._level_sd / SWING_SD_DEG
-        self._sizes = split(self._agreement, span_sd, stretch_sd, STRETCH_USUAL)
+        self._sizes = split(self._agreement, Fault(max(LEVEL_SMALL, 2 * span_sd), span_sd), fault)
         if rate is None:
             self._sizes = replace(self._sizes, sd=span_sd)
 
@@ -177,10 +188,10 @@ class LevelFilter:
         row, should, spread = self._expected()
         surprise = level.value - should
         shock = surprise**2 / spread
-        change = min(dt / QUARREL_TAU_S, 1.0) * (min(shock, OUTLIER_SD**2) - 1.0)
+        change = min(dt / QUARREL_TAU_S, 1.0) * (min(shock, OUTLIER_SD**2) - TOLERATED)
         self.doubt = min(max(self.doubt * math.exp(0.5 * change), 1.0), MOST_DOUBT)
         if shock > OUTLIER_SD**2:
-            spread *= shock / OUTLIER_SD**2
+            spread *= (shock / OUTLIER_SD**2) ** 2
         gain = self._p @ row / spread
         self._x = self._x + gain * surprise
         p = self._p - np.outer(gain, gain) * spread

@@ -10,7 +10,7 @@ import numpy as np
 from station.geometry import RayCaster
 from station.lab.pinhole import Pinhole
 from station.lab.rotations import arc, pelvis_rotation
-from station.pelvis import PelvisFusion
+from station.pelvis import PelvisFusion, filter
 from station.types import KEYPOINT_INDEX, Floats, Mount, PelvisLevel, PelvisRate, PelvisReading, Pose, View
 
 NOWHERE = PelvisLevel(math.nan, math.nan, math.nan, math.inf, math.inf, math.inf, waist=0.0)
@@ -67,7 +67,11 @@ class Runner:
 
 @dataclass(frozen=True)
 class Witnesses:
-    """Errors of the model (sd [deg], share that lasts 0.35 s, gain), of the gyroscope (noise, bias [deg/s], gain)."""
+    """Errors of the model, of the gyroscope, and how the waist is seen.
+
+    ``level_sd_deg`` is what the model says of itself; ``noise_share`` of its square scatters about gain and bias, of
+    that the share ``lasting`` for 0.35 s.
+    """
 
     level_sd_deg: float = 0.8
     lasting: float = 0.7
@@ -78,6 +82,7 @@ class Witnesses:
     rate_bias_dps: float = 0.0
     rate_gain: float = 1.0
     waist: float = 1.0
+    noise_share: float = 0.55
     seed: int = 0
 
     def speak(self, runner: Runner) -> tuple[list[PelvisLevel], list[PelvisRate], list[Pose]]:
@@ -91,16 +96,34 @@ class Witnesses:
             slip[i] = keep * slip[i - 1] + math.sqrt(1 - keep**2) * rng.normal()
         noise = math.sqrt(self.lasting) * slip + math.sqrt(1 - self.lasting) * rng.standard_normal(n)
         middle = seen[:, 0].mean()
-        level = middle + self.level_gain * (seen[:, 0] - middle) + self.level_bias_deg + self.level_sd_deg * noise
+        level = middle + self.level_gain * (seen[:, 0] - middle) + self.level_bias_deg
+        level = level + math.sqrt(self.noise_share) * self.level_sd_deg * noise
         turn = seen[:, 1:] + self.turn_sd_deg * rng.standard_normal((n, 2))
         rate = np.gradient(seen[:, 0], t_s) if n < 3 else np.diff(seen[:, 0], prepend=seen[0, 0]) * runner.fps
-        rate = self.rate_gain * rate + self.rate_bias_dps + self.rate_sd_dps * rng.standard_normal(n)
+        flicker = 1 + filter.FLICKER * rng.standard_normal(n)
+        rate = self.rate_gain * rate * flicker + self.rate_bias_dps + self.rate_sd_dps * rng.standard_normal(n)
         levels = [
             PelvisLevel(level[i], turn[i, 0], turn[i, 1], self.level_sd_deg, self.turn_sd_deg, self.turn_sd_deg,
                         waist=self.waist)
             for i in range(n)
         ]  # fmt: skip
         return levels, [PelvisRate(r, self.rate_sd_dps, 40) for r in rate], poses
+
+
+def as_the_filter_thinks(seed: int, level_sd_deg: float = 0.8, waist: float = 1.0) -> Witnesses:
+    """Witnesses that err as much as, and in the ways that, the filter reckons with."""
+    rng = np.random.default_rng([seed, 4])
+    fault = filter.RATE_SEEN if waist > 0.5 else filter.RATE_COVERED
+    span_sd = math.sqrt(filter.SPAN_SHARE) * level_sd_deg / filter.SWING_SD_DEG
+    return Witnesses(
+        level_sd_deg=level_sd_deg,
+        level_gain=float(np.exp(rng.normal(0, span_sd))),
+        level_bias_deg=float(rng.normal(0, math.sqrt(filter.OFFSET_SHARE) * level_sd_deg)),
+        rate_gain=float(np.exp(-abs(rng.normal(0, fault.small)))),
+        rate_bias_dps=float(rng.normal(0, filter.BIAS_SD_DPS)),
+        waist=waist,
+        seed=seed,
+    )
 
 
 def fuse(
