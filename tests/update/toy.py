@@ -117,7 +117,7 @@ class Toy:
     def _call(self, *words: str, failpoint: str) -> subprocess.CompletedProcess[str]:
         environment = {**self.environment, **({"HIPLINE_FAILPOINT": failpoint} if failpoint else {})}
         return subprocess.run(
-            [sys.executable, *words], cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=120,
+            [sys.executable, *words], cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=1500,
             check=False,
         )  # fmt: skip
 

@@ -11,8 +11,10 @@ import contextlib
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -36,7 +38,8 @@ def main(words: list[str]) -> int:
         folder = UNITS / words[1]
         restarts = (folder / "restarts").read_text() if (folder / "restarts").exists() else "0"
         failed = (folder / "failed").exists()
-        ready = alive(words[1]) and (folder / "ready").exists()
+        type_exec = words[1] == "station-web.service"
+        ready = alive(words[1]) and (type_exec or (folder / "ready").exists())
         active = "failed" if failed else "active" if ready else "activating" if alive(words[1]) else "inactive"
         print(f"ActiveState={active}\nNRestarts={restarts}\nResult={'exit-code' if failed else 'success'}")
     return 0
@@ -72,17 +75,31 @@ def stop(unit: str) -> None:
 
 def keep(unit: str) -> int:
     folder = UNITS / unit
-    environment = {**os.environ, "TOY_UNIT": str(folder)}
+    root = Path(os.environ["HIPLINE_ROOT"])
+    state = UNITS / "state" / unit
+    state.mkdir(parents=True, exist_ok=True)
+    environment = {**os.environ, "TOY_UNIT": str(folder), "STATE_DIRECTORY": str(state)}
+    environment |= {"HIPLINE_MODELS": str(root / "current/models"), "NOTIFY_SOCKET": str(folder / "notify")}
     environment.pop("HIPLINE_FAILPOINT", None)
-    station = Path(os.environ["HIPLINE_ROOT"]) / "current/venv/bin/station"
+    threading.Thread(target=hear, args=(folder,), daemon=True).start()
     for restarts in range(5):
         (folder / "restarts").write_text(str(restarts))
         with contextlib.suppress(OSError):  # a release without a program: as systemd's 203/EXEC
-            subprocess.run([station, *WORDS[unit]], env=environment, check=False)
+            subprocess.run([root / "current/venv/bin/station", *WORDS[unit]], env=environment, check=False)
         (folder / "ready").unlink(missing_ok=True)
         time.sleep(0.05)
     (folder / "failed").touch()
     return 1
+
+
+def hear(folder: Path) -> None:
+    """Type=notify: ready when the program says so. The page (Type=exec) is ready when it runs."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+        os.chdir(folder)  # the name of a socket may not be longer than a hundred characters
+        notify.bind("notify")
+        while True:
+            if b"READY=1" in notify.recv(4096):
+                (folder / "ready").touch()
 
 
 if __name__ == "__main__":
