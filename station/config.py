@@ -337,9 +337,14 @@ def _calibration(values: Mapping[str, Any], origin: str) -> dict[str, Any]:
     if not file.is_file():
         raise ConfigError(f"{origin}: camera.calibration = {str(file)!r}: no such file")
     found = dict(_checked(_parse_file(file), str(file), file.parent))
-    for key in found:
-        if key.removeprefix("camera.") not in MOUNT_KEYS:
+    for key, value in found.items():
+        if key.removeprefix("camera.") not in (*MOUNT_KEYS, "width", "height"):
             raise ConfigError(f"{file}: {key} does not belong here: a calibration holds the mount, nothing else")
+        if key in ("camera.width", "camera.height") and values.get(key, value) != value:
+            raise ConfigError(
+                f"{origin}: {key} = {values[key]}, but {file} was made for {value}: "
+                "leave the key out, or calibrate again"
+            )
     return found
 
 

@@ -51,5 +51,9 @@ class OutboxError(HiplineError):
     """The outbox cannot be opened or written (disk full, read-only, no database): names the file."""
 
 
+class CalibrationError(HiplineError):
+    """What the camera shows of the target does not tell the mount: says what to change on the belt."""
+
+
 class UpdateError(HiplineError):
     """A release cannot be installed, verified or switched to: names the release and the step."""
