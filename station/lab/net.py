@@ -18,6 +18,8 @@ _WHOLE_ACROSS, _GONE_ACROSS = 0.24 / _CROP_M, 0.40 / _CROP_M
 _WAIST = LABELS.index("waist")
 #: How far training turns a whole picture, and (half of the time) its pelvis alone.
 TURN_SD_DEG, ALONE_SD_DEG = 2.5, 5.0
+#: Share of crops that get a print while training.
+_PRINTED = 0.35
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -129,9 +131,24 @@ def _recolour(images: Tensor, dice: torch.Generator) -> Tensor:
     n = len(images)
     gain = 1 + 0.2 * torch.randn(n, 3, 1, 1, generator=dice)
     images = images * gain + 0.1 * torch.randn(n, 3, 1, 1, generator=dice)
+    images = torch.where(torch.rand(n, 1, 1, 1, generator=dice) < _PRINTED, _printed(images, dice), images)
     grey = images.mean(1, keepdim=True).expand_as(images)
     images = torch.where(torch.rand(n, 1, 1, 1, generator=dice) < 0.25, grey, images)
     return images.clamp(-1, 1)
+
+
+def _printed(images: Tensor, dice: torch.Generator) -> Tensor:
+    """Blotches of another colour over everything, soft or with hard edges: prints must not be taken for hips."""
+    n = len(images)
+    cells = int(torch.randint(4, 20, (1,), generator=dice))
+    field = functional.interpolate(
+        torch.randn(n, 1, cells, cells, generator=dice), size=(INPUT_PX, INPUT_PX), mode="bicubic"
+    )
+    hard = torch.rand(n, 1, 1, 1, generator=dice) < 0.5
+    share = torch.where(hard, torch.sigmoid(12 * field), torch.sigmoid(1.5 * field))
+    # Light is (image + 1) / 2; a print takes away or adds its share of it, the folds stay.
+    tint = torch.exp(0.7 * torch.randn(n, 3, 1, 1, generator=dice))
+    return (images + 1) * (1 + share * (tint - 1)) - 1
 
 
 def loss_of(out: Tensor, target: Tensor) -> Tensor:

@@ -30,7 +30,7 @@ class Size:
     samples: int
 
 
-FULL = Size(130, 8, 8, 1_200_000)
+FULL = Size(130, 8, 8, 1_350_000)
 SMOKE = Size(1, 1, 1, 1_000)
 
 

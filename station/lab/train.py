@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("data", type=Path, help="folder of the shards")
     parser.add_argument("out", type=Path, help="folder for last.pt (made when missing)")
     parser.add_argument("--minutes", type=float, default=60.0, help="train so long in this call (default 60)")
-    parser.add_argument("--samples", type=int, default=1_200_000, help="length of the whole schedule (default 1200000)")
+    parser.add_argument("--samples", type=int, default=1_350_000, help="length of the whole schedule (default 1350000)")
     options = parser.parse_args(arguments)
     try:
         train, held = load(options.data, "train"), load(options.data, "held")
