@@ -118,6 +118,7 @@ def build(
 
     ``wheels`` is a folder of wheels to take the dependencies from, for a machine without network.
     """
+    out = out.resolve()  # some of what follows runs in folders of its own
     shutil.rmtree(out, ignore_errors=True)
     work = out / "work"
     app = _app_wheel(source, work / "app")

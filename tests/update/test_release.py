@@ -245,11 +245,12 @@ def test_a_build_that_was_damaged_is_not_signed(built: Path, tmp_path: Path) -> 
 
 
 def test_the_command_builds_compares_and_signs(
-    project: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    project: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     publisher = Publisher(tmp_path / "publisher")
-    common = ["v1.4.0", "--source", str(project.folder), "--wheels", str(project.wheels), "--target", str(PC)]
-    out = str(tmp_path / "out")
+    common = ["v1.4.0", "--source", "project", "--wheels", "wheels", "--target", str(PC)]
+    out = "out"
     assert release.main([*common, "--out", out, "--sign", str(publisher.keys), "--repo", str(publisher.place)]) == 0
     assert release.main([*common, "--compare", out, "--check", str(publisher.place)]) == 0
     assert "the same, to the byte" in capsys.readouterr().out
