@@ -19,7 +19,7 @@ __all__ = ["LOST", "OpticalRate"]
 #: What is said where nothing can be said.
 LOST = PelvisRate(math.nan, math.inf, 0)
 #: A longer pause between frames [s] starts over: the patch has moved on, and a mean rate over it would say little.
-_LONGEST_S = 0.12
+_LONGEST_S = 0.15
 #: Faster than any pelvis turns [deg/s].
 _FASTEST_DPS = 300.0
 

@@ -31,9 +31,14 @@ _SMALLEST_TRUNK_PX = 24.0
 #: A point that does not come back to where it started within this much [px] when followed backward was lost.
 _RETURN_PX = 0.35
 _LEVELS = 2
+#: Mean squared slope of brightness upward [(grey level / px)^2] from which on a window shows how far it moved up or
+#: down. Plain cloth has less, and what Lucas-Kanade finds there are folds and noise.
+_TEXTURE = 1.0
 # How quickly place, size and lean of the patch follow the pose, shares per frame. The flow carries the patch; the pose,
 # whose hips follow the thighs, only keeps it from wandering off.
 _PULL, _GROW, _LEAN = 0.08, 0.03, 0.05
+#: A pose this far [trunks] from the patch is another person, or the patch is lost: start over there.
+_FAR = 0.4
 _FEWEST = 16
 
 
@@ -42,12 +47,14 @@ class Flow:
     """Motion of points of the belt. ``across`` and ``up`` are the patch's axes.
 
     ``at_px`` (n, 2) are places (across, up) about the middle of the belt, ``motion_px`` (n, 2) what they moved by.
+    ``asked`` points were looked for; ``textured`` of those that were found show something.
     """
 
     at_px: Floats
     motion_px: Floats
     axes: Floats
     asked: int
+    textured: int
 
 
 class Place:
@@ -75,7 +82,7 @@ class Place:
             lean = (math.atan2(trunk[0], -trunk[1]) + math.atan2(line[1], abs(line[0]))) / 2
         else:
             length, lean = float(np.hypot(*line)) / _HIPS_OF_TRUNK, math.atan2(line[1], abs(line[0]))
-        if self._middle_px is None:
+        if self._middle_px is None or np.hypot(*(middle - self._middle_px)) > _FAR * self._trunk_px:
             self._middle_px, self._trunk_px, self._lean_rad = middle, length, lean
             return
         self._middle_px = self._middle_px + _PULL * (middle - self._middle_px)
@@ -131,7 +138,8 @@ class Patch:
             return None
         motion = (found[kept] - points[kept]) @ self._axes.T
         centre = np.array([0.0, (BELT_LOW + BELT_HIGH) / 2 * self._trunk_px])
-        return Flow((grid[kept] - centre) / self._zoom, motion / self._zoom, self._axes, len(_grid()))
+        textured = int(np.count_nonzero(_steepness(self._image, window, points[kept]) > _TEXTURE))
+        return Flow((grid[kept] - centre) / self._zoom, motion / self._zoom, self._axes, len(_grid()), textured)
 
 
 def _follow(
@@ -143,6 +151,14 @@ def _follow(
     back, good_too, _ = cv2.calcOpticalFlowPyrLK(after, before, found, guess.copy(), winSize=size, maxLevel=_LEVELS)
     kept = (good.ravel() == 1) & (good_too.ravel() == 1)
     return np.asarray(found, np.float32), np.asarray(back, np.float32), np.asarray(kept, np.bool_)
+
+
+def _steepness(image: Pixels, window: int, points: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Mean squared slope of brightness upward in the window about each point."""
+    slope = cv2.Sobel(image, cv2.CV_32F, 0, 1, ksize=3, scale=1 / 8)
+    mean = cv2.boxFilter(slope * slope, -1, (window, window))
+    columns, rows = np.round(points).astype(int).T
+    return np.asarray(mean[rows, columns], np.float32)
 
 
 def _grid() -> Floats:
