@@ -290,7 +290,7 @@ def _bootstrap(folder: Path, source: str) -> Path:
     """An environment for the updater: packages by the hashes of our lock, from the stick or from the package index."""
     call(sys.executable, "-m", "venv", folder / "venv")
     lock = (parts.SOURCE / "locks/run.txt").read_text(encoding="utf-8")
-    blocks = re.findall(r"^\S.*(?:\\\n.*)*", lock, re.MULTILINE)
+    blocks = re.findall(r"^\S.*(?:\n[ \t].*)*", lock, re.MULTILINE)
     chosen = [block for block in blocks if re.split(r"[=\s\[]", block, maxsplit=1)[0] in parts.UPDATER_PACKAGES]
     (folder / "lock.txt").write_text("\n".join(chosen) + "\n", encoding="utf-8")
     offline: list[str | Path] = []

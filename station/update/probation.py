@@ -30,7 +30,7 @@ _MAX_PAGE_BYTES = 4 << 20
 class Limits:
     """``within_s`` bounds the whole probation; ``hold_s`` is how long all must stay well once it is."""
 
-    within_s: float = 240.0
+    within_s: float = 300.0
     hold_s: float = 30.0
     frames: int = 150
     #: Starts of one service by itself beyond which the release counts as crashing.

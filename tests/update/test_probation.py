@@ -13,7 +13,7 @@ from tests.update.toy import Toy
 @pytest.fixture
 def station(make_toy: Callable[..., Toy]) -> Toy:
     """A station that runs 1.0.0."""
-    toy = make_toy(limits={"within_s": 8.0})
+    toy = make_toy()
     done = toy.update(toy.release("1.0.0"))
     assert done.returncode == 0, done.stderr
     return toy
@@ -32,13 +32,14 @@ def test_a_good_release_is_committed_and_serves(station: Toy) -> None:
     ("behaviour", "reason"),
     [
         ("crash", r"station.service crashes \(started \d times by itself"),
-        ("hang", r"within 8 s it did not get well: station.service is activating.*of 30 frames"),
+        ("hang", r"within 20 s it did not get well: station.service is activating.*of 30 frames"),
         ("no camera", "the camera is lost"),
         ("memory", "the engine takes 9000 MB of memory, more than 650"),
-        ("page", "within 8 s it did not get well: the page's /app.js answers 500"),
+        ("page", "within 20 s it did not get well: the page's /app.js answers 500"),
     ],
 )
 def test_a_bad_release_is_left_by_itself(station: Toy, behaviour: str, reason: str) -> None:
+    station.be_patient_for(20.0)
     bad = station.release("1.1.0", behaviour)
     done = station.update(bad)
     assert done.returncode == 1

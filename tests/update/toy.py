@@ -72,7 +72,7 @@ class Toy:
         systemctl = self.folder / "systemctl"
         systemctl.write_text(f'#!/bin/sh\nexec {sys.executable} -S {HERE / "toy_systemctl.py"} "$@"\n')
         systemctl.chmod(0o755)
-        limits = {"within_s": 30.0, "hold_s": 0.2, "frames": 30, "every_s": 0.1, **self.limits}
+        limits = {"within_s": 200.0, "hold_s": 0.2, "frames": 30, "every_s": 0.1, **self.limits}
         paho = next(path for path in sys.path if (Path(path) / "paho").is_dir())
         self.environment = {
             **os.environ, "HIPLINE_ROOT": str(self.layout.root), "HIPLINE_SYSTEMCTL": str(systemctl),
@@ -80,6 +80,11 @@ class Toy:
             "TOY_SITE": paho, "TOY_CONFIG": str(config), "TOY_LIMITS": json.dumps(limits),
             "PYTHONPATH": str(REPOSITORY), **self.environment,
         }  # fmt: skip
+
+    def be_patient_for(self, seconds: float) -> None:
+        """So long may a release take from now on to get well."""
+        limits = json.loads(self.environment["TOY_LIMITS"])
+        self.environment["TOY_LIMITS"] = json.dumps({**limits, "within_s": seconds})
 
     # --- releases -----------------------------------------------------------------------------------------------------
 
