@@ -3,9 +3,11 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-.PHONY: help run setup setup-test setup-lab test test-slow lint format bench clip pose-models model model-smoke lock clean
+.PHONY: help run setup setup-test setup-lab test test-slow lint format bench bench-compare bench-arm bench-kernel clip pose-models model model-smoke lock clean
 
 STATION := .venv/bin/station
+# MediaPipe wants NumPy 1: an environment of its own.
+MEDIAPIPE := .cache/compare/venv/bin/python
 PYTEST := .venv/bin/python -m pytest
 # Two workers suit the two-core machines this is tested on; PYTEST_ARGS goes to pytest, ARGS to the station.
 JOBS ?= 2
@@ -56,6 +58,17 @@ format: setup-test ## let ruff mend what it can
 
 bench: setup pose-models ## how fast this machine runs the models
 	@$(STATION) bench latency $(ARGS)
+
+bench-compare: setup-test pose-models ## the same beside MediaPipe Pose, on the same frames in the same run
+	@test -x $(MEDIAPIPE) || (.venv/bin/uv venv -q --python .venv/bin/python .cache/compare/venv && \
+	  .venv/bin/uv pip install -q --python $(MEDIAPIPE) mediapipe==0.10.21)
+	@$(STATION) bench latency --compare $(MEDIAPIPE) $(ARGS)
+
+bench-arm: setup-test pose-models ## instructions on a Pi's cores, counted under emulation, against the committed table
+	@.venv/bin/python deploy/arm/count.py $(ARGS)
+
+bench-kernel: setup-test ## the kernel's cost per frame against the merge base, in the same run
+	@deploy/bench-kernel $(ARGS)
 
 clip: setup-lab ## render the bundled clip again (workbench)
 	@.venv/bin/python -m station.lab.clip station/assets/runner.mp4 $(ARGS)

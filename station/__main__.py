@@ -222,6 +222,24 @@ def _add_bench(commands: _Commands[argparse.ArgumentParser], common: argparse.Ar
                          help="accuracy: videos with a .truth.json beside each (default: the bundled clip and what "
                          "`python -m station.lab.rear` rendered)")  # fmt: skip
     command.add_argument("--frames", type=int, default=300, help="latency: how many frames (default 300)")
+    command.add_argument(
+        "--variants",
+        action="store_true",
+        help="latency: also every model on every number of threads, and what to configure",
+    )
+    command.add_argument(
+        "--soak",
+        type=float,
+        default=0.0,
+        metavar="MINUTES",
+        help="latency: at the pace of the source for so long; drift of memory, temperature, latency",
+    )
+    command.add_argument(
+        "--compare",
+        type=Path,
+        metavar="PYTHON",
+        help="latency: beside MediaPipe Pose, run by this interpreter (`make bench-compare`)",
+    )
     command.add_argument("--json", action="store_true", help="machine-readable")
     command.set_defaults(run=_bench)
 
@@ -237,7 +255,14 @@ def _bench(arguments: argparse.Namespace) -> int:
         raise ConfigError(f"{arguments.clips[0]}: bench latency takes no clip: use --set camera.source=FILE")
     from station.bench import bench
 
-    return bench(_loaded(arguments), arguments.frames, as_json=arguments.json)
+    return bench(
+        _loaded(arguments),
+        arguments.frames,
+        as_json=arguments.json,
+        every_variant=arguments.variants,
+        soak_minutes=arguments.soak,
+        mediapipe_python=arguments.compare,
+    )
 
 
 def _add_verify(commands: _Commands[argparse.ArgumentParser], common: argparse.ArgumentParser) -> None:

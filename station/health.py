@@ -25,6 +25,11 @@ class Timings:
         """Note one duration, given in seconds."""
         self._ms.append(seconds * 1000.0)
 
+    @property
+    def newest_s(self) -> float:
+        """The last duration noted, in seconds; 0 before the first."""
+        return self._ms[-1] / 1000.0 if self._ms else 0.0
+
     def percentiles(self, *ranks: int) -> dict[str, float] | None:
         """``{"p50": …, "p95": …}`` for ``ranks`` (default 50 and 95), in milliseconds; ``None`` before the first."""
         if not self._ms:

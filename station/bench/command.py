@@ -1,0 +1,36 @@
+"""What ``station bench latency`` was asked for, measured and printed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from station.bench import compare, soak, stages, variants
+from station.config import Config
+
+
+def bench(
+    config: Config,
+    count: int,
+    *,
+    as_json: bool,
+    every_variant: bool = False,
+    soak_minutes: float = 0.0,
+    mediapipe_python: Path | None = None,
+) -> int:
+    """Measure on ``count`` frames, as fast as they go; p50, p95, p99 of each stage in ms; returns the exit code.
+
+    ``every_variant``: also every model on every number of threads, with the configuration they suggest. Instead of
+    that: ``soak_minutes`` at the pace of the source; ``mediapipe_python`` (an interpreter that has MediaPipe) compares.
+    """
+    if soak_minutes > 0:
+        found, text = soak.measure(config, soak_minutes), soak.table
+    elif mediapipe_python is not None:
+        found, text = compare.measure(config, count, mediapipe_python), compare.table
+    else:
+        found, text = stages.measure(config, count), stages.table
+        if every_variant:
+            found |= variants.measure(config, min(count, 120))
+            text = variants.table
+    print(json.dumps(found, indent=2) if as_json else text(found))
+    return 0
