@@ -42,8 +42,8 @@ _GAMMA = 2.2
 class Aligned:
     """A pose with the covariance (6, 6) of turn (camera axes, rad) and place [m], and how well the plate is seen.
 
-    ``look`` is the correlation of the bits of what was used with their print, ``facets`` the ids that were used, ``shape`` and its
-    covariance what this picture and the knowledge before it say together.
+    ``look`` is the correlation of the bits of what was used with their print, ``facets`` the ids that were used,
+    ``shape`` and its covariance what this picture and the knowledge before it say together.
     """
 
     pose: PlatePose

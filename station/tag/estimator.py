@@ -40,7 +40,7 @@ FASTEST_DPS, SLACK_DEG, OVERRULED = 400.0, 6.0, 3
 WIDEST_DEG = (30.0, 45.0, 55.0)
 #: The picture of a plate explains its angles less well than pixel noise alone would: factor on the sd, and what
 #: is added (hand-made plates, lens, light), degrees, obliquity, rotation, tilt. Measured: ``station.lab.tag_scores``.
-SD_FACTOR, SD_FLOOR_DEG = 1.6, (0.03, 0.10, 0.12)
+SD_FACTOR, SD_FLOOR_DEG = 1.8, (0.09, 0.09, 0.06)
 #: What is added for a plate that does not look like its print [deg per lost correlation].
 SD_LOOK_DEG = (4.0, 8.0, 8.0)
 #: How the plate hangs is learnt over so long [s].
@@ -254,26 +254,27 @@ class _Hang:
 
     A plate that hangs turned by some degrees shows a share of every nod as obliquity. Over seconds a runner's pelvis
     points straight ahead and is level within a degree or two, so the mean direction of the plate's right side is how
-    askew it hangs. Angles are read with that taken out and given back as an offset: a level stays what it is.
+    askew it hangs. What an angle differs from its mean is read with that taken out; the mean stays what it is.
     """
 
     def __init__(self) -> None:
-        self._right = np.zeros(3)
+        self._mean = np.zeros((3, 3))
         self._weight_s = 0.0
         self._t_s = -math.inf
 
     def pelvis_deg(self, t_s: float, world: Floats) -> Floats:
         """Obliquity, rotation and tilt [deg] of a plate's attitude in the world."""
-        step_s = min(max(t_s - self._t_s, 0.0), 0.1)
+        step_s = min(max(t_s - self._t_s, 1e-6), 0.1)
         self._t_s = t_s
         self._weight_s = min(self._weight_s + step_s, HANG_S)
-        self._right += (world[:, 0] - self._right) * (step_s / self._weight_s)
-        right = self._right / np.linalg.norm(self._right)
-        axis = np.cross([1.0, 0.0, 0.0], right)
+        self._mean += (world - self._mean) * (step_s / self._weight_s)
+        left, _, right = np.linalg.svd(self._mean)
+        mean = left @ right
+        axis = np.cross([1.0, 0.0, 0.0], mean[:, 0])
         sine = float(np.linalg.norm(axis))
         askew = small_turn(axis / sine * math.asin(min(1.0, sine))) if sine > 1e-9 else np.eye(3)
-        offset = projected_deg(askew) * [1.0, 1.0, 0.0]
-        return projected_deg(world @ askew.T) + offset
+        away = projected_deg(world @ askew.T) - projected_deg(mean @ askew.T)
+        return np.asarray(projected_deg(mean) + away)
 
 
 def _beforehand(plate: Plate) -> Knowledge:

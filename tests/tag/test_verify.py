@@ -1,0 +1,146 @@
+"""``station verify``: a mis-scaled estimator is found out, and what was found stays and counts."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from station.__main__ import main
+from station.engine.tag_first import Verified
+from station.lab.analytic import run
+from station.lab.project import Condition, observe, view_of
+from station.lab.runner_spec import RunnerSpec
+from station.tag.agreement import Agreement, Difference
+from station.tag.record import Record, from_json, load_all, save, to_json, trust
+from station.types import Frame, PelvisReading, Pose
+from station.verify import Comparison, summary
+
+
+@pytest.fixture(scope="module")
+def wrong() -> Comparison:
+    """A runner whose markerless estimator says 0.6 of the obliquity and 1.2 of the rotation, with noise."""
+    what = Condition("verify", noise_px=0.5, fps=30.0, pelvis_sd_deg=0.0, seconds=(0.0, 24.0))
+    rng = np.random.default_rng(4)
+    comparison = Comparison(view_of(what))
+    for seen in observe(run(RunnerSpec.random(11), 24.0, 3), what, 5):
+        assert seen.pose is not None
+        assert seen.pelvis is not None
+        noisy = rng.normal(0, 1.0, 3)
+        tag = replace(
+            seen.pelvis,
+            obliquity_deg=seen.pelvis.obliquity_deg + rng.normal(0, 0.2),
+            rotation_deg=seen.pelvis.rotation_deg + rng.normal(0, 0.4),
+            sd_obliquity_deg=0.2, sd_rotation_deg=0.4, source="tag",
+        )  # fmt: skip
+        said = replace(
+            seen.pelvis,
+            obliquity_deg=0.6 * seen.pelvis.obliquity_deg + noisy[0],
+            rotation_deg=1.2 * seen.pelvis.rotation_deg + noisy[1],
+            sd_obliquity_deg=1.0, sd_rotation_deg=1.0, source="fused",
+        )  # fmt: skip
+        comparison.add(seen.t_s, seen.pose, said, None if rng.uniform() < 0.05 else tag)
+    comparison.finish()
+    return comparison
+
+
+def test_the_gain_of_a_mis_scaled_estimator_is_found(wrong: Comparison) -> None:
+    angles = wrong.angles()
+    assert angles["obliquity"].gain == pytest.approx(0.6, abs=0.05)
+    assert angles["rotation"].gain == pytest.approx(1.2, abs=0.05)
+    assert angles["obliquity"].scatter_deg == pytest.approx(1.0, abs=0.15)
+    assert wrong.tag_seen == pytest.approx(0.95, abs=0.03)
+
+
+def test_drop_of_each_side_is_compared_stride_by_stride(wrong: Comparison) -> None:
+    metrics, strides = wrong.metrics()
+    assert strides >= 10
+    for side in ("left", "right"):
+        found = metrics[f"pelvic_drop_peak_{side}_deg"]
+        assert found.strides >= 10
+    swing = metrics["obliquity_range_deg"]
+    assert swing.mean < -1.0  # 0.6 of it is said
+    assert metrics["rotation_range_deg"].mean > 0.0
+
+
+def record(when: str = "2026-11-22T10:00:00Z", gain: float | None = 0.8, drop: float = 1.0) -> Record:
+    told = Agreement(gain, 0.03, 0.4, 1.1, 0.9, 900)
+    metrics = {f"pelvic_drop_peak_{side}_deg": Difference(drop, 0.2, 0.5, 30) for side in ("left", "right")}
+    return Record(
+        when, "tm-07", "fused", "abc", "large", 60.0, 1800, 0.98, 30,
+        {"obliquity": told, "rotation": told, "tilt": Agreement(None, None, None, None, None, 0)}, metrics,
+    )  # fmt: skip
+
+
+def test_a_record_holds_numbers_only_and_reads_back(tmp_path: Path) -> None:
+    path = save(record(), tmp_path / "verify")
+    content = json.loads(path.read_text(encoding="utf-8"))
+    assert content["format"] == "hipline.verify/1"
+    assert from_json(content) == record()
+    assert from_json(json.loads(json.dumps(to_json(record())))) == record()
+    assert path.stat().st_size < 4000
+    again = save(record(), tmp_path / "verify")  # two in one second: both are kept
+    assert again != path
+    assert len(load_all(tmp_path / "verify")) == 2
+
+
+def test_records_that_are_broken_or_of_something_else_are_left_alone(tmp_path: Path) -> None:
+    save(record(), tmp_path)
+    (tmp_path / "a.json").write_text("{", encoding="utf-8")
+    (tmp_path / "b.json").write_text('{"format": "other"}', encoding="utf-8")
+    assert load_all(tmp_path) == (record(),)
+    assert load_all(tmp_path / "none") == ()
+
+
+def test_people_are_pooled_by_estimator(tmp_path: Path) -> None:
+    people = (record(gain=0.7, drop=1.0), record(gain=0.9, drop=-2.0), record(gain=None, drop=2.0))
+    found = trust(people)
+    assert found is not None
+    assert found.people == 3
+    assert found.gain == pytest.approx(0.8)
+    assert found.gain_sd == pytest.approx(math.sqrt(0.02))
+    assert found.drop_error_deg == pytest.approx(math.sqrt(3.0))
+    assert trust(people, "hips") is None
+    assert trust(()) is None
+
+
+def test_the_summary_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
+    assert main(["verify", "--summary"]) == 1
+    assert "no record" in capsys.readouterr().err
+    save(record())
+    assert main(["verify", "--summary"]) == 0
+    assert "1 person, estimator fused; gain 0.80" in capsys.readouterr().out
+    said: list[str] = []
+    assert summary(as_json=True, write=said.append) == 0
+    assert json.loads(said[0])[0]["drop_error_deg"] == pytest.approx(1.0)
+
+
+def test_the_tag_is_not_checked_against_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", "--set", "pelvis.estimator=tag"]) == 2
+    assert "pelvis.estimator" in capsys.readouterr().err
+
+
+class Sure:
+    source = "fused"
+    model: str | None = None
+
+    def read(self, frame: Frame, pose: Pose) -> PelvisReading:
+        return PelvisReading(3.0, 1.0, math.nan, 0.6, 0.9, math.nan)
+
+
+def test_what_was_found_widens_the_sd_and_nothing_else() -> None:
+    found = trust((record(drop=0.8),))
+    assert found is not None
+    estimator = Verified(Sure(), found)
+    frame = Frame(0.0, 0, np.zeros((4, 4, 3), np.uint8), "rgb")
+    reading = estimator.read(frame, Pose.nobody())
+    assert reading.sd_obliquity_deg == pytest.approx(1.0)
+    assert (reading.obliquity_deg, reading.rotation_deg, reading.sd_rotation_deg) == (3.0, 1.0, 0.9)
+    assert estimator.verified["people"] == 1
