@@ -15,8 +15,8 @@ PURE = (
 )  # fmt: skip
 WORLD = (
     "errors", "printing", "wire", "config", "plot", "mailbox", "camera", "inference", "models", "pose", "pelvis_net",
-    "optical_rate", "tag", "outbox", "publish", "broker", "health", "engine", "replay", "bench", "verify", "calibrate", "update",
-    "doctor", "web", "lab", "__main__",
+    "optical_rate", "tag", "outbox", "publish", "broker", "health", "engine", "replay", "bench", "verify", "calibrate",
+    "update", "doctor", "web", "lab", "__main__",
 )  # fmt: skip
 ROOMS = (*PURE, *WORLD)
 
