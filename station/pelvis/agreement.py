@@ -11,6 +11,8 @@ HIGH_PASS_TAU_S, MEMORY_S = 0.5, 8.0
 LASTING_S = 0.35
 #: Swings smaller than this tell nothing of shares [deg].
 LEAST_SWING_DEG = 0.7
+#: How unsure the gyroscope's noise is, which has to be taken out of its swing [share of its square].
+NOISE_UNSURE = 0.5
 #: Swings whose sizes differ by more than this factor are not two views of one thing; more is not made good.
 MOST_APART = 4.0
 
@@ -41,7 +43,8 @@ class Agreement:
         if swing <= LEAST_SWING_DEG**2:
             return math.inf
         rest = max(self._ll - self._lt**2 / swing, 0.05 * swing)
-        return rest / (swing * max(min(self._age_s, MEMORY_S) / LASTING_S - 1.0, 0.1))
+        comparison = rest / (swing * max(min(self._age_s, MEMORY_S) / LASTING_S - 1.0, 0.1))
+        return comparison + (NOISE_UNSURE * self.ratio * self._nn / swing) ** 2
 
     @property
     def _swing(self) -> float:

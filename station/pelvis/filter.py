@@ -29,18 +29,22 @@ SWING, MEAN, SLIP, BIAS = range(4)
 FORGET_AFTER_S = 2.0
 #: Frames may be missing for this long before the rate across the gap counts as none [s].
 BRIDGED_GAP_S = 0.15
+#: With both witnesses silent for longer than this nothing is known [s].
+SILENCE_S = 0.25
 #: What the variance of the model's error consists of: an offset for good, too small or large a swing, a slip that
 #: lasts for a while, and the rest anew in each frame.
-OFFSET_SHARE, SPAN_SHARE, SLIP_SHARE, FRAME_SHARE = 0.15, 0.30, 0.40, 0.15
+OFFSET_SHARE, SPAN_SHARE, SLIP_SHARE, FRAME_SHARE = 0.10, 0.06, 0.28, 0.20
 #: How long slip and bias last [s].
 SLIP_TAU_S, BIAS_TAU_S = 0.35, 2.0
 #: Bias of the gyroscope [deg/s].
 BIAS_SD_DPS = 1.5
 #: Share by which the gyroscope may show a swing too small, and too large: waist seen, waist covered (then it follows
 #: cloth); and the share of a rate that differs from frame to frame.
-RATE_SEEN, RATE_COVERED, FLICKER = Fault(0.25, 0.10), Fault(0.40, 0.20), 0.10
+RATE_SEEN, RATE_COVERED, FLICKER = Fault(0.40, 0.10), Fault(0.50, 0.20), 0.10
 #: The model may draw a swing too small by this share at least, whatever sd it gives itself.
 LEVEL_SMALL = 0.30
+#: Rates scatter by so many times what the gyroscope says of itself.
+RATE_SD_TIMES = 1.5
 #: No pelvis turns faster [deg/s]: such a rate is a slip of the registration.
 FASTEST_DPS = 250.0
 #: Without a gyroscope the pelvis may turn as fast as runners do [deg/s].
@@ -56,7 +60,7 @@ QUARREL_TAU_S, MOST_DOUBT = 2.0, 6.0
 #: Square of an innovation over its variance, in the mean, up to which nobody is doubted (1 = as expected).
 TOLERATED = 1.5
 #: What the sd comes out long by, as rendered runners show (``station bench accuracy``).
-CALIBRATION = 0.82
+CALIBRATION = 0.87
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +84,7 @@ class LevelFilter:
 
     def reset(self) -> None:
         """Forget the runner."""
-        self._t_s = -math.inf
+        self._t_s = self._heard_s = -math.inf
         self._x: Floats = np.zeros(4)
         self._p: Floats = np.diag([SWING_SD_DEG**2, MEAN_SD_DEG**2, 0.0, BIAS_SD_DPS**2])
         self._agreement = Agreement()
@@ -97,39 +101,48 @@ class LevelFilter:
             dt = t_s - self._t_s
         self._t_s = t_s
         turning = dt > 0 and rate.known and abs(rate.value) <= FASTEST_DPS and dt <= BRIDGED_GAP_S
-        self._settle(dt, level, rate if turning else None, waist)
+        self._settle(level, waist, turning=turning)
         self._age(dt)
         before = self._x, self._p
         if turning:
             self._turn(dt, rate)
         else:
             self._drift(dt)
+        fits = False
         if level.known:
             if turning and self._shock(level) > (1.5 * OUTLIER_SD) ** 2:
-                self._doubt_rate(dt, level, before)
+                turning = self._doubt_rate(dt, level, before)
+            fits = turning and self._shock(level) <= OUTLIER_SD**2
             self._take_level(level, dt)
+        if fits:
+            self._agreement.hear(dt, level.value, rate.value, _scatter_dps(rate))
+        else:
+            self._agreement.miss()
         self._rest(dt)
-        return self._say()
+        if level.known or turning:
+            self._heard_s = t_s
+        return self._say() if t_s - self._heard_s <= SILENCE_S else Belief(math.nan, math.inf)
 
-    def _doubt_rate(self, dt: float, level: Belief, before: tuple[Floats, Floats]) -> None:
-        """The level does not fit: a slip of the registration, if it fits as soon as the rate is left out."""
+    def _doubt_rate(self, dt: float, level: Belief, before: tuple[Floats, Floats]) -> bool:
+        """The level does not fit: a slip of the registration, if it fits as soon as the rate is left out.
+
+        Whether the rate was kept.
+        """
         turned = self._x, self._p
         self._x, self._p = before
         self._drift(dt)
         if self._shock(level) > OUTLIER_SD**2:
             self._x, self._p = turned
+            return True
+        return False
 
-    def _settle(self, dt: float, level: Belief, rate: Belief | None, waist: float) -> None:
+    def _settle(self, level: Belief, waist: float, *, turning: bool) -> None:
         """How large the errors of this frame may be, and how large each witness draws the swing."""
         seen = min(max(waist, 0.0), 1.0) if math.isfinite(waist) else 0.5
         fault = Fault(
             RATE_COVERED.small + (RATE_SEEN.small - RATE_COVERED.small) * seen,
             RATE_COVERED.large + (RATE_SEEN.large - RATE_COVERED.large) * seen,
         )
-        if level.known and rate is not None:
-            self._agreement.hear(dt, level.value, rate.value, rate.sd)
-        else:
-            self._agreement.miss()
         if level.known:
             first = math.isnan(self._level_sd)
             self._level_sd = level.sd * self.doubt
@@ -140,7 +153,7 @@ class LevelFilter:
             return
         span_sd = math.sqrt(SPAN_SHARE) * self._level_sd / SWING_SD_DEG
         self._sizes = split(self._agreement, Fault(max(LEVEL_SMALL, 2 * span_sd), span_sd), fault)
-        if rate is None:
+        if not turning:
             self._sizes = replace(self._sizes, sd=span_sd)
 
     # -- prediction --------------------------------------------------------------------------------------------------
@@ -164,8 +177,7 @@ class LevelFilter:
         self._x = self._x.copy()
         self._x[SWING] += stretched * turn * dt
         self._p = step @ self._p @ step.T
-        noise = math.hypot(rate.sd, FLICKER * turn) * math.sqrt(self.doubt)
-        self._p[SWING, SWING] += (noise * dt) ** 2
+        self._p[SWING, SWING] += (_scatter_dps(rate) * dt) ** 2 * self.doubt
 
     def _drift(self, dt: float) -> None:
         """Nobody saw how the pelvis moved."""
@@ -220,3 +232,8 @@ class LevelFilter:
         if not math.isnan(self._level_sd):
             variance += OFFSET_SHARE * self._level_sd**2
         return Belief(float(self._x[SWING] + self._x[MEAN]), CALIBRATION * math.sqrt(max(variance, 1e-6)))
+
+
+def _scatter_dps(rate: Belief) -> float:
+    """Sd of a rate from frame to frame [deg/s]."""
+    return math.hypot(RATE_SD_TIMES * rate.sd, FLICKER * rate.value)

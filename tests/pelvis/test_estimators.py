@@ -32,7 +32,7 @@ def observed(clip: tuple[VideoFile, list[Frame]], estimator: str) -> list[Observ
     config = load(None, [f"pelvis.estimator={estimator}"])
     observer = Observer(load_pose(config, lambda _: None), video.view, load_pelvis(config, video.view))
     told = [observer.observe(frame) for frame in pictures]
-    assert observer.pelvis_times.percentiles()["p50"] > 0
+    assert (observer.pelvis_times.percentiles() or {"p50": 0.0})["p50"] > 0
     return told
 
 

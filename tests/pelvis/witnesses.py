@@ -74,7 +74,7 @@ class Witnesses:
     """
 
     level_sd_deg: float = 0.8
-    lasting: float = 0.7
+    lasting: float = filter.SLIP_SHARE / (filter.SLIP_SHARE + filter.FRAME_SHARE)
     level_gain: float = 1.0
     level_bias_deg: float = 0.0
     turn_sd_deg: float = 2.0
@@ -82,7 +82,7 @@ class Witnesses:
     rate_bias_dps: float = 0.0
     rate_gain: float = 1.0
     waist: float = 1.0
-    noise_share: float = 0.55
+    noise_share: float = filter.SLIP_SHARE + filter.FRAME_SHARE
     seed: int = 0
 
     def speak(self, runner: Runner) -> tuple[list[PelvisLevel], list[PelvisRate], list[Pose]]:
@@ -101,7 +101,8 @@ class Witnesses:
         turn = seen[:, 1:] + self.turn_sd_deg * rng.standard_normal((n, 2))
         rate = np.gradient(seen[:, 0], t_s) if n < 3 else np.diff(seen[:, 0], prepend=seen[0, 0]) * runner.fps
         flicker = 1 + filter.FLICKER * rng.standard_normal(n)
-        rate = self.rate_gain * rate * flicker + self.rate_bias_dps + self.rate_sd_dps * rng.standard_normal(n)
+        noise_dps = filter.RATE_SD_TIMES * self.rate_sd_dps
+        rate = self.rate_gain * rate * flicker + self.rate_bias_dps + noise_dps * rng.standard_normal(n)
         levels = [
             PelvisLevel(level[i], turn[i, 0], turn[i, 1], self.level_sd_deg, self.turn_sd_deg, self.turn_sd_deg,
                         waist=self.waist)
