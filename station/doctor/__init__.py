@@ -58,6 +58,7 @@ def examine(config: Config) -> Iterator[Finding]:
     yield machine.heat()
     yield machine.throttling()
     yield machine.power()
+    yield machine.verified()
     yield machine.update()
 
 

@@ -23,6 +23,7 @@ from station.doctor.finding import Finding
 from station.engine.observer import PoseSource
 from station.health import power_flags, temperature_c
 from station.models.info import info
+from station.tag.record import load_all, said, trust
 from station.update.layout import Layout
 
 _HOT_C, _BURNING_C = 75.0, 84.0
@@ -31,6 +32,8 @@ _LOW_DISK_GB = 1.0
 _POSE_RUNS, _POSE_S = 20, 2.0
 #: Slower than this [ms] and a stride at 30 pictures a second loses frames.
 _SLOW_MS = 33.0
+#: An estimator whose gain against the tag is off by more tells trends, not degrees.
+_GAIN_OFF = 0.35
 #: Bits of the firmware's word on power and heat; those of "since the start" lie 16 higher.
 _UNDER_VOLTAGE, _CAPPED, _THROTTLED, _SOFT_LIMIT = 0x1, 0x2, 0x4, 0x8
 
@@ -159,6 +162,17 @@ def power(flags: int | None = None) -> Finding:
     if flags >> 16 & _UNDER_VOLTAGE:
         return Finding("power", "warn", "voltage was too low since its start", mend)
     return Finding("power", "ok", "voltage never too low since its start")
+
+
+def verified() -> Finding:
+    """What ``station verify`` found of the pelvis estimator on people who wore the reference tag."""
+    found = trust(load_all())
+    if found is None:
+        return Finding("verified", "ok", "never against the reference tag: `station verify` tells how far to trust it")
+    if found.gain is not None and abs(found.gain - 1.0) > _GAIN_OFF:
+        mend = "check lens, light and mount; `station verify` again; until then trust trends, not degrees"
+        return Finding("verified", "warn", said(found), mend)
+    return Finding("verified", "ok", said(found))
 
 
 def update(layout: Layout | None = None) -> Finding:

@@ -148,15 +148,20 @@ def _draw(
         if normals[k] @ (shot.camera.position_m - corners[k].mean(axis=0)) <= 0:
             continue
         at = (shot.camera.project(corners[k]) - [left, top]) * _FINE - 0.5
+        low = np.clip(np.floor(at.min(axis=0)).astype(int) - 2, 0, fine.shape[::-1])
+        high = np.clip(np.ceil(at.max(axis=0)).astype(int) + 3, 0, fine.shape[::-1])
         side = FACET_MODULES * _PRINT_TEXELS
         square = np.array([[0, 0], [side, 0], [side, side], [0, side]], np.float32) - 0.5
-        warp = cv2.getPerspectiveTransform(square, at.astype(np.float32))
-        size = (fine.shape[1], fine.shape[0])
+        warp = cv2.getPerspectiveTransform(square, (at - low).astype(np.float32))
+        size = (int(high[0] - low[0]), int(high[1] - low[1]))
+        if min(size) < 1:
+            continue
         inside = cv2.warpPerspective(np.ones((side, side), np.float32), warp, size, flags=cv2.INTER_LINEAR)
         shade = 0.35 + 0.65 * max(float(normals[k] @ toward), 0.0)
         ink = (_BLACK + (_WHITE - _BLACK) * _print(shot.worn.plate.ids[k])) * np.float32(shade)
-        fine = fine * (1 - inside) + cv2.warpPerspective(ink, warp, size, flags=cv2.INTER_LINEAR)
-        cover = np.maximum(cover, inside)
+        box = (slice(low[1], high[1]), slice(low[0], high[0]))
+        fine[box] = fine[box] * (1 - inside) + cv2.warpPerspective(ink, warp, size, flags=cv2.INTER_LINEAR)
+        cover[box] = np.maximum(cover[box], inside)
     small = (width, height)
     return (
         np.asarray(cv2.resize(fine, small, interpolation=cv2.INTER_AREA), np.float32),

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from station.__main__ import main
+from station.doctor import machine
 from station.engine.tag_first import Verified
 from station.lab.analytic import run
 from station.lab.project import Condition, observe, view_of
@@ -144,3 +145,15 @@ def test_what_was_found_widens_the_sd_and_nothing_else() -> None:
     assert reading.sd_obliquity_deg == pytest.approx(1.0)
     assert (reading.obliquity_deg, reading.rotation_deg, reading.sd_rotation_deg) == (3.0, 1.0, 0.9)
     assert estimator.verified["people"] == 1
+
+
+def test_the_doctor_says_what_was_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
+    assert "station verify" in machine.verified().seen
+    save(record(gain=0.95))
+    assert machine.verified().verdict == "ok"
+    assert "gain 0.95" in machine.verified().seen
+    for second in range(4):
+        save(record(f"2026-11-23T10:00:0{second}Z", gain=0.3))
+    assert machine.verified().verdict == "warn"
+    assert machine.verified().mend
