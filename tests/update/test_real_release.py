@@ -57,7 +57,8 @@ def test_this_source_installs_offline_passes_its_self_test_serves_and_updates(
 ) -> None:
     toy = make_toy(limits={"within_s": 900.0, "hold_s": 5.0})
     config = Path(toy.environment["TOY_CONFIG"])
-    config.write_text(config.read_text() + f"[camera]\nsource = {json.dumps(str(BUNDLED_CLIP))}\n")
+    camera = f"[camera]\nsource = {json.dumps(str(BUNDLED_CLIP))}\n"
+    config.write_text(f'{config.read_text()}{camera}[session]\nstart = "tap"\n')  # the clip's runner waits for nobody
     state = toy.folder / "conf"
     state.mkdir()
     (state / "station.toml").write_text(config.read_text())
