@@ -72,7 +72,7 @@ def test_this_source_installs_offline_passes_its_self_test_serves_and_updates(
     for unit in UNITS:
         assert "ActiveState=active" in toy.systemctl("show", unit)
     spoilt = manifests.read(next(releases["90.1.0"].glob("linux-*.json")).read_bytes())
-    model = toy.layout.release("90.1.0") / next(f.path for f in spoilt.of_kind("model") if "lite" in f.path)
+    model = toy.layout.release("90.1.0") / next(f.path for f in spoilt.of_kind("model") if "pose_lite" in f.path)
     other = model.with_name(next(Path(f.path).name for f in spoilt.of_kind("model") if "detector" in f.path))
     model.unlink()
     shutil.copyfile(other, model)
