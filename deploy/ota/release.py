@@ -9,13 +9,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from deploy.ota import bundle, command, keyring
+from deploy.ota import bundle, command, keyring, rollout
 from deploy.ota.command import say
 from deploy.ota.keyring import InputError
 from deploy.ota.repository import Repository
 from deploy.ota.wheelhouse import TARGETS
 from station.errors import UpdateError
+from station.update import manifest as manifest_format
 from station.update.manifest import Manifest, target_of
+from station.update.trust import TARGETS as TARGETS_FOLDER
+from station.update.trust import place_of
 
 HERE = Path(__file__).resolve().parents[2]
 HELP = """\
@@ -36,6 +39,9 @@ proposed only if it is the same:
   deploy/release v1.4.0 --check REPO              compares the build with what waits for signatures in REPO
   deploy/keys sign REPO --keys BEN
 
+  deploy/release --forget 1.2.0 --sign /media/stick/keys --keys ~/online-keys --repo REPO
+                                                  takes an old release and what only it needed out of the repository
+
 After signing nobody runs it yet: deploy/rollout says who does.
 Exit codes: 0 done, 1 failed or different, 2 bad input.
 """
@@ -44,7 +50,7 @@ Exit codes: 0 done, 1 failed or different, 2 bad input.
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     parser = command.parser("release", HELP)
-    parser.add_argument("tag", help="the tag to build, vX.Y.Z")
+    parser.add_argument("tag", nargs="?", help="the tag to build, vX.Y.Z")
     parser.add_argument("--source", type=Path, default=HERE, metavar="DIR", help="the git repository (default: this)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="where to build (default: build/release/X.Y.Z)")
     parser.add_argument("--target", action="append", choices=[str(target) for target in TARGETS], help="default: all")
@@ -54,6 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--sign", type=Path, action="append", metavar="KEYS", help="sign with the keys in this folder")
     parser.add_argument("--keys", type=Path, action="append", default=[], metavar="KEYS", help="further keys: online")
     parser.add_argument("--repo", type=Path, metavar="REPO", help="the update repository to sign it into")
+    parser.add_argument("--forget", metavar="X.Y.Z", help="remove this release from the repository instead")
     options = parser.parse_args(arguments)
     return command.run("release", lambda: _run(options))
 
@@ -61,6 +68,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     if bool(options.sign) != bool(options.repo):
         raise InputError("--sign and --repo belong together: whose keys, and which repository")
+    if bool(options.tag) == bool(options.forget):
+        raise InputError("give the tag to build, or a release to --forget")
+    if options.forget:
+        if not options.sign:
+            raise InputError("--forget is signed, too: give --sign and --repo")
+        forget(Repository(options.repo), options.forget, [*options.sign, *options.keys])
+        return 0
     if not options.wheels and not bundle.is_clean(options.source):
         say("note: the working tree has changes; they are not in the tag and not in this release")
     out = options.out or HERE / "build" / "release" / options.tag.removeprefix("v")
@@ -122,6 +136,45 @@ def sign(repository: Repository, built: Path, places: Sequence[Path]) -> None:
     say(f"{repository.folder}: {len(added)} files signed for, {fresh / 1e6:.1f} MB of them new")
     if not missing and not repository.is_current:
         say(f"then:    deploy/keys refresh {repository.folder} --keys ONLINE-KEYS, or no station sees it")
+
+
+def forget(repository: Repository, version: str, places: Sequence[Path]) -> None:
+    """Sign the repository without a release, then delete the files that nothing signed names any more.
+
+    Raises for a release that the rollout names: some station may be about to fetch it.
+    """
+    with repository.locked():
+        now = rollout.current(repository)
+        if now is not None and version in {now.version, now.stable}:
+            raise InputError(f"release {version}: the rollout names it; start another one first")
+        signed = repository.targets.targets
+        kept = {name for name in signed if name.startswith("release/") and not name.startswith(f"release/{version}/")}
+        if len(kept) == sum(name.startswith("release/") for name in signed):
+            raise InputError(f"release {version}: is not in {repository.folder}")
+        for name in list(kept):
+            manifest = manifest_format.read((repository.folder / place_of(signed[name])).read_bytes(), name)
+            kept.update(f"blob/{file.sha256}" for file in manifest.files)
+
+        def change(targets: Any) -> None:
+            targets.targets = {name: target for name, target in targets.targets.items() if name in kept}
+
+        repository.propose("targets", change)
+        missing = repository.complete(keyring.signers(places, command.ask_passphrase))
+        command.tell_missing(repository, missing)
+        if not missing and repository.is_current:
+            freed = _sweep(repository)
+            say(f"{repository.folder}: release {version} is gone, {freed / 1e6:.1f} MB freed")
+
+
+def _sweep(repository: Repository) -> int:
+    signed = [*repository.targets.targets.values(), *repository.published("rollout").signed.targets.values()]
+    kept = {repository.folder / place_of(target) for target in signed}
+    freed = 0
+    for path in (repository.folder / TARGETS_FOLDER).rglob("*"):
+        if path.is_file() and path not in kept:
+            freed += path.stat().st_size
+            path.unlink()
+    return freed
 
 
 def _blobs(manifest: Manifest, built: Path) -> list[tuple[str, Path]]:

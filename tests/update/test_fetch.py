@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from deploy.ota import release
 from station.errors import UpdateError
 from station.update import fetch
 from station.update.manifest import Manifest, ReleaseFile
@@ -250,6 +251,21 @@ def test_a_station_that_was_not_enrolled_says_so(publisher: Publisher, tmp_path:
     settings = replace(publisher.settings(tmp_path / "state"), root=tmp_path / "root.json")
     with pytest.raises(UpdateError, match="enrol this station"):
         fetch.check(settings)
+
+
+def test_a_release_that_was_forgotten_is_gone_and_the_others_are_whole(publisher: Publisher, tmp_path: Path) -> None:
+    old, new = publisher.publish("1.4.0"), publisher.publish("1.4.1")
+    with pytest.raises(UpdateError, match="the rollout names it"):
+        release.forget(publisher.repository, "1.4.1", [publisher.keys])
+    with pytest.raises(UpdateError, match="is not in"):
+        release.forget(publisher.repository, "1.3.0", [publisher.keys])
+    release.forget(publisher.repository, "1.4.0", [publisher.keys])
+    names = {path.name.split(".")[0] for path in (publisher.place / "targets" / "blob").iterdir()}
+    assert names == {file.sha256 for file in new.files}
+    assert {file.sha256 for file in old.files} - names, "the app of 1.4.0 is gone"
+    assert bring(publisher, tmp_path / "state") is not None
+    with pytest.raises(UpdateError, match="has no signed build"):
+        fetch.check(publisher.settings(tmp_path / "state"), version="1.4.0")
 
 
 def test_the_stick_may_hold_links_and_pipes(publisher: Publisher, tmp_path: Path) -> None:

@@ -256,6 +256,8 @@ def test_the_command_builds_compares_and_signs(
     assert "the same, to the byte" in capsys.readouterr().out
     assert release.main(["v1.4.0", "--sign", out]) == 2
     assert "--sign and --repo belong together" in capsys.readouterr().err
+    assert release.main([]) == 2
+    assert "give the tag to build, or a release to --forget" in capsys.readouterr().err
     assert release.main(["v7.7.7", "--source", str(project.folder), "--out", out]) == 2
 
 
