@@ -124,10 +124,12 @@ def test_a_power_cut_at_any_write_leaves_a_whole_release(tmp_path: Path) -> None
     assert len(recording.acked) == 6
     assert sum(entry.flags & 1 for entry in recording.log.entries) > 50  # the syncs reached the disk
     seen, found = replay(recording, tmp_path, STATES)
+    print(f"\nwith syncs: {dict(seen)} of {STATES} states")
     assert not found, "\n".join(found[:20])
     assert seen["good"] == STATES
 
 
 def test_without_syncs_it_would_not(tmp_path: Path) -> None:
     seen, _ = replay(record(tmp_path, "nosync"), tmp_path, CONTROLS)
+    print(f"\nwithout syncs: {dict(seen)} of {CONTROLS} states")
     assert seen["corrupt"] >= CONTROLS // 10, seen
