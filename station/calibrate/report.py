@@ -142,11 +142,10 @@ def write_overlay(path: Path, grey: Floats, found: Calibration) -> None:
         _line(canvas, np.vstack([fitted, fitted[:1]]), (0, 200, 0))
         for place, seen in zip(fitted, one.corners_px, strict=True):
             _line(canvas, np.stack([place, place + _MAGNIFIED * (seen - place)]), (0, 0, 255))
-    for number, line in enumerate(lines(found)[:5]):
-        at = (12, 24 + 22 * number)
-        said = line.replace("°", " deg").replace("±", "+-")
-        cv2.putText(canvas, said, at, cv2.FONT_HERSHEY_SIMPLEX, 0.55, (0, 0, 0), 4, cv2.LINE_AA)
-        cv2.putText(canvas, said, at, cv2.FONT_HERSHEY_SIMPLEX, 0.55, (255, 255, 255), 1, cv2.LINE_AA)
+    said = [line.replace("°", " deg").replace("±", "+-") for line in lines(found)[:5]]
+    cv2.rectangle(canvas, (0, 0), (470, 22 * len(said) + 12), (0, 0, 0), cv2.FILLED)
+    for number, line in enumerate(said):
+        cv2.putText(canvas, line, (12, 24 + 22 * number), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (255,) * 3, 1, cv2.LINE_AA)
     try:
         written = cv2.imwrite(str(path), canvas)
     except cv2.error:
