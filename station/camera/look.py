@@ -69,7 +69,7 @@ class Look:
     """
 
     def __init__(self) -> None:
-        self._next_s = float("-inf")
+        self._next_s: float | None = None  # not at the first frame: starting is busy enough
         self._looks = 0
         self._light: deque[float] = deque(maxlen=KEPT)
         self._luma: deque[float] = deque(maxlen=KEPT)
@@ -85,8 +85,8 @@ class Look:
 
         ``gain`` is the sensor's analogue gain where it is known: a picture that is bright by gain alone is not lit.
         """
-        if frame.t_s < self._last_t_s:
-            self._next_s = float("-inf")  # another clock: a source that began anew
+        if self._next_s is None or frame.t_s < self._last_t_s:
+            self._next_s = frame.t_s + EVERY_S  # the second: another clock, of a source that began anew
         self._last_t_s = frame.t_s
         grey = luma(frame, step=16)
         self._means.append(float(grey.mean()))

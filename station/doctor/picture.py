@@ -21,7 +21,7 @@ from station.types import Frame, Pose
 from station.wire.topics import HEALTH
 
 #: How long the camera is watched [s]: until exposure has settled, or as long as a file is worth it.
-_PATIENCE_S, _ENOUGH_S, _LEAST = 7.0, 2.5, 20
+_PATIENCE_S, _ENOUGH_S = 7.0, 2.2
 #: A station that runs says how it is every five seconds.
 _HEALTH_S = 7.0
 _POSE_EVERY_S = 0.25
@@ -124,7 +124,7 @@ def _watch(camera: Camera, pose: PoseSource | None) -> tuple[list[Frame], Look]:
         frames.append(Frame(frame.t_s, frame.index, frame.image[:1], frame.layout))
         waited_s = time.monotonic() - start_s
         settled = camera.exposure is None or camera.exposure.locked
-        if waited_s > _PATIENCE_S or (waited_s > _ENOUGH_S and settled and len(frames) >= _LEAST):
+        if waited_s > _PATIENCE_S or (waited_s > _ENOUGH_S and settled and frame.t_s - frames[0].t_s > _ENOUGH_S):
             break
     return frames, look
 

@@ -54,7 +54,7 @@ def _judged(
     clip: list[Frame], change: Callable[[Pixels], np.ndarray] = lambda grey: grey, gain: float | None = None
 ) -> Judgement:
     look = Look()
-    for index, frame in enumerate(clip):
+    for index, frame in enumerate([clip[0], *clip]):
         look.note(_changed(frame, float(index), change), a_pose(), gain)
     return look.judgement
 
@@ -172,10 +172,12 @@ def test_framing_sinks_steadily_as_the_runner_moves_aside() -> None:
 def test_nobody_is_no_framing_and_one_odd_look_changes_nothing(clip: list[Frame]) -> None:
     look = Look()
     look.note(clip[0], Pose.nobody())
+    assert look.judgement == Judgement()  # not at once
+    look.note(dataclasses.replace(clip[0], t_s=1.0), Pose.nobody())
     assert look.judgement.framing is None
     assert look.judgement.blur is None
     assert look.judgement.light is not None
-    for index, frame in enumerate(clip[1:], start=1):
+    for index, frame in enumerate(clip[1:], start=2):
         look.note(dataclasses.replace(frame, t_s=float(index)), a_pose(dx_px=400 if index == 4 else 0))
     assert look.judgement.framing == 1.0
     assert look.judgement.hints == ()
