@@ -22,7 +22,7 @@ from station.tag import PLATES, Plate, TagEstimator
 from station.tag.plates import Placement, place
 from station.types import KEYPOINT_INDEX, Floats, Frame, Mount, PelvisReading, Pixels, Pose, View
 
-FPS, STAND_S, START_S = 30.0, 1.0, 0.3
+FPS, STAND_S, START_S, STRIDE_S = 30.0, 1.0, 0.3, 0.72
 SIZES = {(1280, 720): 930.0, (1920, 1080): 1395.0}
 DISTANCES_M = (2.0, 2.5, 3.0)
 ANGLES = ("obliquity", "rotation", "tilt")
@@ -47,6 +47,22 @@ class Run:
     def seen(self) -> float:
         """Share of the frames with a reading."""
         return float(np.isfinite(self.said_deg).all(axis=1).mean())
+
+
+def stride_errors_deg(result: Run) -> Floats:
+    """Errors of what is read off whole strides (n, 3): each side's peak drop, rotation range, tilt range."""
+    errors = []
+    frames = round(STRIDE_S * FPS)
+    for first in range(0, len(result.t_s) - frames + 1, 3):
+        said, true = (angles[first : first + frames] for angles in (result.said_deg, result.true_deg))
+        known = np.isfinite(said).all(axis=1)
+        if known.mean() < 0.9:
+            continue
+        a, b = said[known], true
+        ranges = np.ptp(a[:, 1:], axis=0) - np.ptp(b[:, 1:], axis=0)
+        errors.append([float(a[:, 0].max() - b[:, 0].max()), *ranges])
+        errors.append([float(b[:, 0].min() - a[:, 0].min()), *ranges])
+    return np.array(errors).reshape(-1, 3)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -197,7 +213,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--plates", nargs="*", default=list(PLATES), choices=list(PLATES))
     options = parser.parse_args(arguments)
     cv2.setNumThreads(1)  # pictures this small gain nothing from more
-    print("plate  picture    at m   seen %  rmse deg (obliquity rotation tilt)   within 1 sd %")
+    print("angles in degrees: obliquity, rotation, tilt; of strides: peak drop, rotation range, tilt range")
+    print("plate  picture    at m   seen %      rmse a frame       within 1 sd %      worst of a stride")
     every: list[Run] = []
     for plate in options.plates:
         for size in [size for size in SIZES if size[0] in options.widths]:
@@ -247,7 +264,10 @@ def row(runs: list[Run]) -> str:
     rmse = np.sqrt((error**2).mean(axis=0))
     within = (np.abs(error) <= sd).mean(axis=0) * 100
     seen = 100 * float(np.mean([r.seen for r in runs]))
-    return f"{seen:6.1f}  " + " ".join(f"{v:8.3f}" for v in rmse) + "    " + " ".join(f"{v:6.0f}" for v in within)
+    strides = np.concatenate([stride_errors_deg(r) for r in runs])
+    worst = np.abs(strides).max(axis=0) if len(strides) else np.full(3, np.nan)
+    parts = (f"{seen:6.1f} ", *(f"{v:6.2f}" for v in rmse), "  ", *(f"{v:4.0f}" for v in within), "  ")
+    return " ".join((*parts, *(f"{v:6.2f}" for v in worst)))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from station.engine.tag_first import TagFirst
 from station.lab.pinhole import Pinhole
 from station.lab.rotations import pelvis_rotation
 from station.lab.sensor import Sensor
-from station.lab.tag_scores import Run, Scene, frame_of, pose_of, rendered, run, scene, starting
+from station.lab.tag_scores import Run, Scene, frame_of, pose_of, rendered, run, scene, starting, stride_errors_deg
 from station.lab.tagshots import Motion, Shot, Worn, jog, picture
 from station.tag import PLATES, TagEstimator
 from station.tag.attitude import projected_deg
@@ -59,6 +59,9 @@ def test_angles_of_a_runner_with_a_handmade_tag(plate: str, size: tuple[int, int
     result = run(scene(PLATES[plate], size, distance_m, 3), 1.8)
     assert result.seen >= 0.9
     assert (rmse(result) <= BOUNDS_DEG).all()
+    strides = stride_errors_deg(result)
+    assert len(strides) >= 2
+    assert (np.abs(strides) <= BOUNDS_DEG).all()
 
 
 @pytest.mark.parametrize("angles", [(6.0, 0.0, 0.0), (0.0, 12.0, 5.0), (0.0, 0.0, 15.0), (-5.0, -10.0, 9.0)])
