@@ -253,6 +253,28 @@ def test_a_station_that_was_not_enrolled_says_so(publisher: Publisher, tmp_path:
         fetch.check(settings)
 
 
+@pytest.mark.parametrize("rubbish", [b"", b"\0" * 500, b"{}", None])
+def test_metadata_that_a_dying_disk_spoilt_are_fetched_anew(
+    publisher: Publisher, tmp_path: Path, rubbish: bytes | None
+) -> None:
+    """After a power cut nobody comes to mend it by hand."""
+    publisher.publish("1.4.0")
+    state = tmp_path / "state"
+    assert fetch.check(publisher.settings(state)) is not None
+    files = [path for path in (state / "tuf").rglob("*") if path.is_file() or path.is_symlink()]
+    assert len(files) >= 6
+    for file in files:
+        data = file.read_bytes()
+        if rubbish is None:
+            file.unlink()
+        else:
+            file.write_bytes(rubbish)
+        available = fetch.check(publisher.settings(state))
+        assert available is not None, file
+        assert available.version == "1.4.0"
+        file.write_bytes(data)
+
+
 def test_a_release_that_was_forgotten_is_gone_and_the_others_are_whole(publisher: Publisher, tmp_path: Path) -> None:
     old, new = publisher.publish("1.4.0"), publisher.publish("1.4.1")
     with pytest.raises(UpdateError, match="the rollout names it"):
