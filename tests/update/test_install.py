@@ -25,7 +25,10 @@ from tests.update import publisher
 from tests.update.publisher import Publisher
 from tests.update.toy import REPOSITORY, wheel
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="accounts and foreign owners: only root can make them")
+pytestmark = [
+    pytest.mark.skipif(os.geteuid() != 0, reason="accounts and foreign owners: only root can make them"),
+    pytest.mark.timeout(900),  # seconds on a free machine; a busy one takes its time
+]
 UNIT = "etc/systemd/system"
 
 

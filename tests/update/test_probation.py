@@ -9,6 +9,8 @@ import pytest
 
 from tests.update.toy import Toy
 
+pytestmark = pytest.mark.timeout(900)  # seconds on a free machine; a busy one takes its time
+
 
 @pytest.fixture
 def station(make_toy: Callable[..., Toy]) -> Toy:

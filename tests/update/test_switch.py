@@ -17,6 +17,8 @@ from station.update import stage
 from station.update.manifest import this_platform, this_python
 from tests.update.toy import HERE, REPOSITORY, Toy
 
+pytestmark = pytest.mark.timeout(900)  # seconds on a free machine; a busy one takes its time
+
 
 @pytest.fixture
 def station(toy: Toy) -> Toy:

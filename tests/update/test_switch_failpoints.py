@@ -16,8 +16,14 @@ RETURN = tuple(name for name in NAMES if name.startswith("return."))
 #: The journal is written many times: its places are tried at the first time and at later ones.
 FORWARD = (
     *(name for name in NAMES if name not in RETURN),
-    *(f"{name}:{n}" for name in ("write.begun", "write.synced", "write.renamed") for n in (4, 8, 10)),
+    *(
+        pytest.param(f"{name}:{n}", marks=pytest.mark.slow)
+        for name in ("write.begun", "write.synced", "write.renamed")
+        for n in (4, 8, 10)
+    ),
 )
+#: Seconds each on a free machine; a busy one takes its time.
+pytestmark = pytest.mark.timeout(900)
 
 
 class Versions:
