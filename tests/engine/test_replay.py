@@ -244,4 +244,4 @@ def test_the_track_of_a_video_gives_its_strides_number_for_number(video: Path, t
     lines = [json.loads(line) for line in (tmp_path / "track").read_text().splitlines()]
     with_someone = [line for line in lines[1:] if line["kp"]]
     assert len(with_someone) >= 0.98 * len(lines[1:])
-    assert all(line["pelvis"]["source"] == "hips" for line in with_someone)
+    assert all(line["pelvis"]["source"] == "fused" for line in with_someone)
