@@ -27,7 +27,7 @@ def test_the_doctor_finds_a_sound_station(video: Path, tmp_path: Path, monkeypat
     verdicts = {check["what"]: check["verdict"] for check in report["checks"]}
     assert list(verdicts) == [
         "versions", "model", "camera", "focus", "exposure", "light", "framing", "broker", "page", "disk", "clock",
-        "temperature", "throttling", "power", "update",
+        "temperature", "throttling", "power", "verified", "update",
     ]  # fmt: skip
     assert verdicts["broker"] == "ok"
     assert verdicts["model"] in ("ok", "warn")  # a busy machine is slow
