@@ -40,7 +40,7 @@ FASTEST_DPS, SLACK_DEG, OVERRULED = 400.0, 6.0, 3
 WIDEST_DEG = (30.0, 45.0, 55.0)
 #: The picture of a plate explains its angles less well than pixel noise alone would: factor on the sd, and what
 #: is added (hand-made plates, lens, light), degrees, obliquity, rotation, tilt. Measured: ``station.lab.tag_scores``.
-SD_FACTOR, SD_FLOOR_DEG = 1.8, (0.02, 0.07, 0.06)
+SD_FACTOR, SD_FLOOR_DEG = 1.8, (0.06, 0.18, 0.25)
 #: What is added for a plate that does not look like its print [deg per lost correlation].
 SD_LOOK_DEG = (4.0, 8.0, 8.0)
 #: How the plate hangs is learnt over so long [s].

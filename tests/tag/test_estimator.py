@@ -233,7 +233,7 @@ def test_the_sd_is_honest_and_the_bounds_hold_over_many() -> None:
     within = (np.abs(error) <= sd).mean(axis=0)
     assert (within >= 0.60).all()
     # drawn pictures are kinder than rendered ones, by which the sd is set: here it is wider than it need be
-    assert (within <= 0.97).all()
+    assert (np.median(sd, axis=0) <= [0.2, 0.5, 0.5]).all()
 
 
 def test_the_small_clip_is_known_from_the_large_one() -> None:
