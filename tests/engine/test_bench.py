@@ -1,0 +1,108 @@
+"""What the bench makes of its measurements, with numbers a person can check; and that each of its forms runs."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from station.bench import compare, soak, variants
+from station.config import load
+from station.errors import ConfigError
+from tests.engine.clips import make_video
+from tests.engine.test_replay import station
+
+
+def variant(model: str, threads: int, p95: float, fps: int | None) -> dict[str, Any]:
+    return {"model": model, "threads": threads, "p50": p95, "p95": p95, "cpu_ms": 1.0, "fps": fps}
+
+
+def test_the_rate_comes_first_then_the_model_then_the_fewest_threads() -> None:
+    fast = [variant("lite", 1, 9.0, 60), variant("full", 1, 20.0, 30), variant("full", 2, 11.0, 60)]
+    assert variants.suggestion(fast) == {"camera.fps": 60, "pose.model": "full", "pose.threads": 2}
+    plain = [variant("lite", 1, 9.0, 60), variant("lite", 2, 7.0, 60), variant("full", 2, 20.0, 30)]
+    assert variants.suggestion(plain) == {"camera.fps": 60, "pose.model": "lite", "pose.threads": 1}
+    slow = [variant("lite", 1, 40.0, None), variant("lite", 2, 28.0, 24), variant("full", 2, 60.0, None)]
+    assert variants.suggestion(slow) == {"camera.fps": 24, "pose.model": "lite", "pose.threads": 2}
+    assert variants.suggestion([variant("lite", 1, 400.0, None)]) is None
+
+
+def test_drift_is_a_slope_per_hour_without_the_first_sample() -> None:
+    samples: list[dict[str, float | None]] = [
+        {"t_s": 30.0 * i, "rss_mb": 200.0 + i * 0.1 if i else 90.0, "temp_c": None, "p50": 5.0} for i in range(10)
+    ]
+    assert soak.drift(samples) == {"rss_mb": 12.0, "temp_c": None, "p50": 0.0, "p95": None}
+    assert soak.drift(samples[:3]) == dict.fromkeys(("rss_mb", "temp_c", "p50", "p95"))
+
+
+def test_a_soak_of_seconds_says_everything(tmp_path: Path) -> None:
+    video = make_video(tmp_path / "clip.mp4", frames=40)
+    done = station("bench", "--soak", "0.05", "--json", "--set", f"camera.source={video}")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["frames"] > 20
+    assert report["samples"][0]["rss_mb"] > 50
+    assert set(report["drift_per_hour"]) == {"rss_mb", "temp_c", "p50", "p95"}
+
+
+def test_without_mediapipe_the_comparison_says_how_to_get_it(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="make bench-compare"):
+        compare.measure(load(), 10, tmp_path / "python")
+    with pytest.raises(ConfigError, match="MediaPipe does not run there"):
+        compare._mediapipe(load(), "lite", 1, Path(sys.executable))
+
+
+@pytest.fixture
+def count(repository: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location("arm_count", repository / "deploy/arm/count.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+class TestArm:
+    def test_marks_and_counts_come_together(self, count: ModuleType) -> None:
+        said = "0 2 model pose_lite_int8\nsomething else\n1 4 frame lite\n"
+        heard = (
+            "@@ 0 total=999 load=5\n@@ 1 total=4000000 load=1000000\nnoise\n@@ 2 total=7\n@@ 3 total=8000000 load=4\n"
+        )
+        assert count.parse(said, heard) == {
+            "model pose_lite_int8": {"total": 2.0, "load": 0.5},
+            "frame lite": {"total": 2.0, "load": 0.0},
+        }
+
+    def test_three_percent_either_way_is_a_change(self, count: ModuleType) -> None:
+        table = {"a76": {"frame lite": {"total": 100.0}, "frame full": {"total": 100.0}}}
+
+        def told(lite: float, **more: dict[str, float]) -> list[str]:
+            found = {"frame lite": {"total": lite}, "frame full": {"total": 100.0}, **more}
+            return list(count.regressions(table, {"a76": found}))
+
+        assert told(102.9) == []
+        assert told(97.1) == []
+        assert "a76 frame lite: 103.1 M" in told(103.1)[0]
+        assert len(told(96.9)) == 1
+        assert "not in the table" in told(100.0, other={"total": 1.0})[0]
+        assert "not counted" in count.regressions(table, {"a76": {"frame lite": {"total": 100.0}}})[0]
+
+    def test_the_committed_table_knows_every_model_and_frame(self, count: ModuleType) -> None:
+        table = json.loads(count.TABLE.read_text())
+        for core in ("a72", "a76"):
+            names = set(table["counts"][core])
+            assert {
+                "model pose_lite_int8",
+                "model pose_full_int8",
+                "frame lite hips",
+                "frame lite fused",
+                "frame full fused",
+            } <= names
+            assert all(kinds["total"] > 1 for kinds in table["counts"][core].values())
+        assert table["counts"]["a72"]["frame lite hips"]["sdot"] == 0, "an A72 has no SDOT"
+        assert table["counts"]["a76"]["frame lite hips"]["sdot"] > 0
