@@ -14,7 +14,7 @@ COARSE = 6.0
 #: Share of a sheet's contrast that its pattern must explain.
 _EXPLAINED = 0.9
 #: Blur (sd) against the height of a field.
-_BLUR_PER_FIELD = 0.4
+_BLUR_PER_FIELD = 0.45
 #: Height of a field in the picture that is still told apart [px].
 _FIELD_PX = 1.5
 #: Chi-square with five degrees of freedom that a flat sheet on the belt exceeds once in 100,000.
