@@ -40,9 +40,9 @@ SLIP_TAU_S, BIAS_TAU_S = 0.35, 2.0
 BIAS_SD_DPS = 1.5
 #: Share by which the gyroscope may show a swing too small, and too large: waist seen, waist covered (then it follows
 #: cloth); and the share of a rate that differs from frame to frame.
-RATE_SEEN, RATE_COVERED, FLICKER = Fault(0.40, 0.10), Fault(0.50, 0.20), 0.10
+RATE_SEEN, RATE_COVERED, FLICKER = Fault(0.40, 0.08), Fault(0.50, 0.12), 0.10
 #: The model may draw a swing too small by this share at least, whatever sd it gives itself.
-LEVEL_SMALL = 0.30
+LEVEL_SMALL = 0.50
 #: Rates scatter by so many times what the gyroscope says of itself.
 RATE_SD_TIMES = 1.5
 #: No pelvis turns faster [deg/s]: such a rate is a slip of the registration.
@@ -57,6 +57,8 @@ MEAN_WANDER_DEG = 0.05
 OUTLIER_SD = 3.0
 #: Time over which a quarrel of the witnesses costs them their credit [s], and the most it can (in sd).
 QUARREL_TAU_S, MOST_DOUBT = 2.0, 6.0
+#: So many outliers in a row are a quarrel.
+QUARREL_FRAMES = 3
 #: Square of an innovation over its variance, in the mean, up to which nobody is doubted (1 = as expected).
 TOLERATED = 1.5
 #: What the sd comes out long by, as rendered runners show (``station bench accuracy``).
@@ -88,6 +90,7 @@ class LevelFilter:
         self._x: Floats = np.zeros(4)
         self._p: Floats = np.diag([SWING_SD_DEG**2, MEAN_SD_DEG**2, 0.0, BIAS_SD_DPS**2])
         self._agreement = Agreement()
+        self._misfits = 0
         self._level_sd = math.nan
         self._sizes = Sizes(1.0, 1.0, RATE_COVERED.small, 1.0)
         self.doubt = 1.0
@@ -112,7 +115,9 @@ class LevelFilter:
         if level.known:
             if turning and self._shock(level) > (1.5 * OUTLIER_SD) ** 2:
                 turning = self._doubt_rate(dt, level, before)
-            fits = turning and self._shock(level) <= OUTLIER_SD**2
+            self._misfits = 0 if self._shock(level) <= OUTLIER_SD**2 else self._misfits + 1
+            # one outlier must not judge how large swings are; witnesses that go on to contradict each other must
+            fits = turning and not 0 < self._misfits < QUARREL_FRAMES
             self._take_level(level, dt)
         if fits:
             self._agreement.hear(dt, level.value, rate.value, _scatter_dps(rate))
