@@ -236,7 +236,7 @@ def test_a_broker_that_dies_ends_the_station_with_its_reason(start: Callable[...
         (["--set", "camera.source=v4l2:/dev/video77"], 2, "/dev/video77"),
         (["--set", "camera.source=/dev/null"], 2, "/dev/null: cannot be opened"),
         (["--set", "camera.source=picamera2"], 2, "picamera2"),
-        (["--set", "pelvis.estimator=net"], 2, "pelvis.estimator"),
+        (["--set", "pelvis.estimator=feet"], 2, "pelvis.estimator"),
         (["--set", "camera.hight_m=1"], 2, "camera.height_m"),
     ],
 )
