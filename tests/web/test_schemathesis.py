@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import re
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -178,7 +179,11 @@ def test_no_request_is_answered_with_a_server_error(
     arguments = case.path_parameters or {}
     for visitor in VISITORS:
         case.path_parameters = true_words(arguments)
-        answer = case.call(app=_application(station, case.method), environ_base={"REMOTE_ADDR": visitor})
+        where: dict[str, Any] = {"app": _application(station, case.method), "environ_base": {"REMOTE_ADDR": visitor}}
+        answer = case.call(**where)
+        if case.method == "POST" and answer.status_code == 503:  # commands came faster than the broker takes them
+            time.sleep(1.0)
+            answer = case.call(**where)
         case.validate_response(answer, checks=[not_a_server_error])
         if case.method == case.operation.method.upper():  # some cases try a method that the route does not have
             statuses.add(answer.status_code)
