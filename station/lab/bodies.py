@@ -33,6 +33,24 @@ _HEADS = {
 }  # fmt: skip
 
 LIBRARY_SEED, LIBRARY_SIZE = 7, 24
+_ARMS = [BONE[f"{part}.{side}"] for part in ("upperarm", "lowerarm", "hand") for side in "LR"]
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """How one person differs from the library's body.
+
+    ``belt`` (0..1): how far the flesh from ``belt_m[0]`` to ``belt_m[1]`` above the hip joints goes with the pelvis
+    alone. MakeHuman's waist is half spine and no more than a tenth pelvis: its waistband follows a pelvis that is moved
+    on its own by 0.6-0.7. On people the sacrum and the iliac crests lie right under the waistband, and soft waists
+    occur too. ``width`` and ``depth`` stretch the body, ``hips_m`` moves the hip joint centres apart.
+    """
+
+    belt: float = 0.0
+    belt_m: tuple[float, float] = (0.03, 0.13)
+    width: float = 1.0
+    depth: float = 1.0
+    hips_m: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,23 +106,40 @@ def load_library(path: Path | None = None) -> BodyLibrary:
         return BodyLibrary(data["vertices"], data["joints"], data["faces"], data["weights"], data["female"])
 
 
-def take(library: BodyLibrary, index: int) -> Body:
+def take(library: BodyLibrary, index: int, build: Build | None = None) -> Body:
     """Body ``index`` of the library with anatomical hip joint centres, placed on the floor above the origin.
 
     MakeHuman hangs the thighs 24-27 cm apart; hip joint centres of people are 16-19 cm apart, about a tenth of stature.
     Only the sideways place of the pivot changes, so the flesh skins as before.
     """
-    vertices, joints = library.vertices_m[index].astype(float), library.joints_m[index].astype(float)
+    build = build or Build()
+    stretch = np.array([build.width, 1.0, build.depth])
+    vertices, joints = library.vertices_m[index] * stretch, library.joints_m[index] * stretch
     stature = float(np.ptp(vertices[:, 1]))
-    width = float(np.clip(0.099 * stature + (0.004 if library.female[index] else 0.0), 0.162, 0.188))
+    width = float(np.clip(0.099 * stature + (0.004 if library.female[index] else 0.0), 0.162, 0.188)) + build.hips_m
     left, right = BONE["thigh.L"], BONE["thigh.R"]
     middle = (joints[left] + joints[right]) / 2
     joints[left] = middle - np.array([width / 2, 0, 0])
     joints[right] = middle + np.array([width / 2, 0, 0])
+    weights = _belted(library.weights.astype(float), vertices[:, 1] - middle[1], build)
     shift = np.array([middle[0], vertices[:, 1].min(), middle[2]])
-    return Body(
-        vertices - shift, joints - shift, library.faces, library.weights.astype(float), bool(library.female[index])
-    )
+    return Body(vertices - shift, joints - shift, library.faces, weights, bool(library.female[index]))
+
+
+def _belted(weights: Floats, above_hips_m: Floats, build: Build) -> Floats:
+    """Weights whose belt goes with the pelvis: what spine and thighs hold of it is handed over, with smooth ends."""
+    low, high = build.belt_m
+    hold = build.belt * smooth((above_hips_m - low) / 0.03 + 0.5) * smooth((high - above_hips_m) / 0.04 + 0.5)
+    kept = weights * (1 - hold)[:, None]
+    kept[:, _ARMS] = weights[:, _ARMS]
+    kept[:, BONE["pelvis"]] += 1 - kept.sum(axis=1)
+    return kept
+
+
+def smooth(x: Floats) -> Floats:
+    """0 below 0, 1 above 1, level at both ends."""
+    x = np.clip(x, 0.0, 1.0)
+    return np.asarray(x * x * (3 - 2 * x))
 
 
 def library_specs() -> list[dict[str, float]]:

@@ -2,9 +2,10 @@
 
 Each shard is one file, drawn from (seed, number) alone: an interrupted run goes on where it stopped and ends with the
 same data. What a model could learn instead of the pelvis is taken away from it: obliquity, rotation and tilt are drawn
-on their own, legs stand, run, stay or follow by chance, trunks lean, shirts hang over the waistband and go with the
-thighs. Half of the runners stand before something else than a gym, some wear a number belt. ``--kind held`` and
-``--kind check`` draw from bodies and a shading method that training never sees.
+on their own, legs stand, run, stay, follow or are lifted by chance, trunks lean and bend, waists are as firm as bone or
+as soft as flesh, shirts hang over the waistband and go with the thighs. One camera in five looks from the side, half of
+the runners stand before something else than a gym, some wear a number belt. ``--kind held`` and ``--kind check`` draw
+from bodies and a shading method that training never sees.
 
 Angles are those of the line of sight (:class:`station.types.PelvisLevel`): what a crop can show.
 """
@@ -30,7 +31,7 @@ from station.lab.rotations import arc
 from station.lab.scene import gym
 from station.lab.sensor import Sensor
 from station.lab.skinning import Loose, Normals, Rig, Skeleton, skin
-from station.lab.variety import random_light, random_outfit, random_style
+from station.lab.variety import random_build, random_light, random_outfit, random_style
 from station.types import Floats, Pixels
 
 SIDE_PX = 128
@@ -38,7 +39,7 @@ PER_SHARD, PER_RUNNER = 96, 8
 KINDS = ("train", "held", "check")
 CHECK_BODIES, HELD_OUT_BODIES = (LIBRARY_SIZE - 4, LIBRARY_SIZE - 2), (LIBRARY_SIZE - 2, LIBRARY_SIZE)
 #: Counted up when what a seed draws changes.
-REVISION = 2
+REVISION = 3
 #: Half of the way round the waist that a camera behind the runner sees.
 _ROUND_BACK = np.radians(np.linspace(-84, 84, 25))
 #: Columns of ``labels``: line-of-sight angles, hip centres in crop pixels, share of the waistband that shows, phase of
@@ -104,7 +105,7 @@ def shard(library: BodyLibrary, renderer: Renderer, seed: int, number: int, kind
 
 def _of_one_runner(library: BodyLibrary, renderer: Renderer, rng: np.random.Generator, kind: str) -> list[Crop]:
     bodies = {"train": (0, CHECK_BODIES[0]), "check": CHECK_BODIES, "held": HELD_OUT_BODIES}[kind]
-    rig = Rig(take(library, int(rng.integers(*bodies))), Plan(random_style(rng)))
+    rig = Rig(take(library, int(rng.integers(*bodies)), random_build(rng)), Plan(random_style(rng)))
     outfit = random_outfit(rng)
     worn = dress(rig, outfit)
     renderer.set_scene(gym(rng))
@@ -138,16 +139,18 @@ def _of_one_runner(library: BodyLibrary, renderer: Renderer, rng: np.random.Gene
 
 
 def random_camera(rng: np.random.Generator) -> Pinhole:
-    """Any mount and lens that the station should cope with, aimed at the runner with errors."""
+    """Any mount and lens that the station should cope with, aimed at the runner with errors; one in five far askew."""
     height, distance = float(rng.uniform(0.6, 1.6)), float(rng.uniform(1.6, 3.5))
+    round_deg = float(rng.uniform(-40, 40) if rng.uniform() < 0.2 else rng.normal(0, 2))
+    away = distance * np.array([np.sin(np.radians(round_deg)), np.cos(np.radians(round_deg))])
     return Pinhole(
         focal_px=640 / float(np.tan(np.radians(rng.uniform(50, 90)) / 2)),
         height_m=height,
-        distance_m=distance,
-        x_m=float(rng.normal(0, 0.10)),
+        distance_m=float(away[1]),
+        x_m=float(away[0] + rng.normal(0, 0.08)),
         pitch_deg=float(rng.normal(np.degrees(np.arctan2(0.85 - height, distance)), 4.0)),
         roll_deg=float(np.clip(rng.normal(0, 1.5), -3, 3)),
-        yaw_deg=float(rng.normal(0, 1.5)),
+        yaw_deg=round_deg + float(rng.normal(0, 1.5)),
     )
 
 
@@ -206,8 +209,14 @@ def random_pelvis(rng: np.random.Generator, run_deg: tuple[float, float, float])
         return Loose(run_deg, 0.0)
     if rng.uniform() < 0.15:  # level over running legs: what must not be mistaken for a drop
         return Loose((0.0, run_deg[1], run_deg[2]), 0.0)
-    angles = (float(rng.normal(0, 5.5)), float(rng.normal(0, 8)), float(np.clip(rng.normal(9, 6), -8, 26)))
-    return Loose(angles, follow)
+    wide = 2.0 if rng.uniform() < 0.1 else 1.0
+    tilt = float(np.clip(rng.normal(9, 6 * wide), -8 * wide, 26 * wide))
+    angles = (float(rng.normal(0, 5.0 * wide)), float(rng.normal(0, 8)), tilt)
+    if rng.uniform() < 0.75:
+        return Loose(angles, follow)
+    bend, lean, turn = rng.normal([8, 0, 0], [14, 8, 10]).tolist()  # no runner any more: balances, stretches, bends
+    lifted = [(float(rng.normal(0, 20)), float(abs(rng.normal(0, 12)))) for _ in "LR"]
+    return Loose(angles, follow, (bend, lean, turn), (lifted[0], lifted[1]))
 
 
 def crop_window(rng: np.random.Generator, camera: Pinhole, skeleton: Skeleton) -> Pinhole:

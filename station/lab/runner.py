@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from station.lab.bodies import BONE, BodyLibrary, take
+from station.lab.bodies import BONE, BodyLibrary, Build, take
 from station.lab.gaitplan import Plan, Style
 from station.lab.garments import Outfit, dress, join
 from station.lab.gl import Light, Look, Renderer
@@ -37,6 +37,7 @@ class Take:
     exposure_s: float = 0.003
     exposures: int = 2
     sweep: Sweep | None = None
+    build: Build = field(default_factory=Build)
 
 
 class Studio:
@@ -44,7 +45,7 @@ class Studio:
 
     def __init__(self, shot: Take, library: BodyLibrary, samples: int = 4) -> None:
         self.shot = shot
-        self.rig = Rig(take(library, shot.body), Plan(shot.style))
+        self.rig = Rig(take(library, shot.body, shot.build), Plan(shot.style))
         self.clothed = dress(self.rig, shot.outfit)
         self._normals = Normals(self.clothed.mesh.faces, len(self.clothed.mesh.vertices_m))
         self._solid = gym(np.random.default_rng(shot.scene_seed))

@@ -47,10 +47,15 @@ class Loose:
 
     ``follow`` 0 leaves the legs as the run has them (only carried along by the hips), 1 turns them by the whole change
     of obliquity. Real legs do neither exactly; a model that must not read the pelvis off the legs has to see both.
+    ``trunk_deg`` (forward lean, lean to the right, turn of the right side forward) and ``thighs_deg`` (flexion and
+    abduction of the left and of the right leg about its hip) come on top of the run: whoever balances, stretches or
+    bends down.
     """
 
     angles_deg: tuple[float, float, float]
     follow: float = 0.0
+    trunk_deg: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    thighs_deg: tuple[tuple[float, float], tuple[float, float]] = ((0.0, 0.0), (0.0, 0.0))
 
 
 class Rig:
@@ -70,20 +75,22 @@ class Rig:
         legs = {side: self.legs.pose(side, t_s) for side in "LR"}
         if loose is not None:
             pelvis = pelvis_rotation(*loose.angles_deg)
-            turn = loose.follow * (loose.angles_deg[0] - self.plan.angles_deg(t_s)[0])
-            legs = {side: self._carried(side, legs[side], centre, pelvis, turn) for side in "LR"}
+            follow = rot_z(loose.follow * (loose.angles_deg[0] - self.plan.angles_deg(t_s)[0]))
+            for side, (flexion, abduction) in zip("LR", loose.thighs_deg, strict=True):
+                turn = follow @ rot_z(abduction if side == "R" else -abduction) @ rot_x(flexion)
+                legs[side] = self._carried(side, legs[side], centre, pelvis, turn)
         attitude, joint = np.tile(np.eye(3), (len(BONES), 1, 1)), np.zeros((len(BONES), 3))
         middle = (self.body.joint("thigh.L") + self.body.joint("thigh.R")) / 2
         attitude[0], joint[0] = pelvis, centre + pelvis @ (self.body.joint("pelvis") - middle)
-        self._put_trunk(t_s, attitude, joint)
+        self._put_trunk(t_s, attitude, joint, (0.0, 0.0, 0.0) if loose is None else loose.trunk_deg)
         for side in "LR":
             self._put_arm(side, t_s, attitude, joint)
             self._put_leg(side, legs[side], attitude, joint)
         return Skeleton(attitude, joint, pelvis, {side: legs[side].hip for side in "LR"}, legs)
 
-    def _carried(self, side: str, leg: LegPose, centre: Floats, pelvis: Floats, turn_deg: float) -> LegPose:
+    def _carried(self, side: str, leg: LegPose, centre: Floats, pelvis: Floats, turn: Floats) -> LegPose:
         half = self.body.hip_distance_m / 2
-        hip, turn = centre + pelvis[:, 0] * (half if side == "R" else -half), rot_z(turn_deg)
+        hip = centre + pelvis[:, 0] * (half if side == "R" else -half)
         knee, ankle, ball = (hip + turn @ (point - leg.hip) for point in (leg.knee, leg.ankle, leg.ball))
         return replace(
             leg,
@@ -97,12 +104,12 @@ class Rig:
             toes=turn @ leg.toes,
         )
 
-    def _put_trunk(self, t_s: float, attitude: Floats, joint: Floats) -> None:
+    def _put_trunk(self, t_s: float, attitude: Floats, joint: Floats, more_deg: tuple[float, float, float]) -> None:
         style, phase = self.plan.style, self.plan.phase(t_s)
         turn = style.trunk_turn_deg * np.cos(2 * np.pi * (phase - 0.06)) * self.plan.arm_share(t_s)
         side = -style.trunk_side_deg * np.cos(2 * np.pi * (phase - 0.16))
         lean = style.trunk_lean_deg + 1.2 * np.cos(4 * np.pi * (phase - 0.2))
-        chest = rot_y(turn) @ rot_z(-side) @ rot_x(-lean)
+        chest = rot_y(turn + more_deg[2]) @ rot_z(-side - more_deg[1]) @ rot_x(-lean - more_deg[0])
         head = rot_y(0.12 * turn) @ rot_x(-0.45 * lean)
         parent = "pelvis"
         steps = [("spine05", 0.12), ("spine04", 0.35), ("spine03", 0.6), ("spine02", 0.85), ("spine01", 1.0)]

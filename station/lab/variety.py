@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from station.lab.bodies import LIBRARY_SIZE
+from station.lab.bodies import LIBRARY_SIZE, Build
 from station.lab.gaitplan import DROP_KNOTS, Style
 from station.lab.garments import Colour, Outfit
 from station.lab.gl import Light, Look
@@ -23,7 +23,16 @@ def random_take(rng: np.random.Generator, bodies: tuple[int, int] = (0, LIBRARY_
         sensor=Sensor(float(rng.uniform(0.75, 1.35)), float(rng.uniform(0.003, 0.02)), float(rng.uniform(0.3, 1.0)),
                       float(rng.uniform(0.0, 0.25))),
         scene_seed=int(rng.integers(1 << 30)), exposure_s=float(rng.uniform(0.001, 0.008)),
+        build=random_build(rng),
     )  # fmt: skip
+
+
+def random_build(rng: np.random.Generator) -> Build:
+    """A waist from soft (as in the library) to as firm as the bones under it, and another figure."""
+    belt = float(rng.choice([0.0, 1.0, rng.uniform(0, 1)], p=[0.3, 0.35, 0.35]))
+    low, high = float(rng.uniform(-0.02, 0.06)), float(rng.uniform(0.11, 0.16))
+    width, depth = (rng.uniform(0.93, 1.08, 2)).tolist()
+    return Build(belt, (low, high), width, depth, float(rng.normal(0, 0.004)))
 
 
 def random_style(rng: np.random.Generator) -> Style:

@@ -8,6 +8,7 @@ import pytest
 pytest.importorskip("moderngl", reason="the renderer is in the extra `lab`")
 
 from station.lab import dataset
+from station.lab.bodies import BONE, BONES, Build, _belted
 from station.lab.gaitplan import Plan, Style
 from station.lab.garments import Outfit
 from station.lab.pinhole import Pinhole
@@ -86,11 +87,12 @@ def test_the_line_of_sight_frees_the_label_from_where_in_the_picture_the_runner_
     for pitch in (-14.0, 0.0, 14.0):  # the same place, looking above, at and below the hips
         camera = Pinhole(height_m=float(hips[1]) + 0.6, distance_m=2.4, pitch_deg=pitch)
         said.append(dataset.label_of(camera, skeleton, Outfit(), 0.2, 0.2, rig, loose)[:3])
-    assert said[0] == pytest.approx(said[1], abs=1e-9)
-    assert said[2] == pytest.approx(said[1], abs=1e-9)
+    # the hips sway 2 cm beside the axis: the shortest way there turns the picture by next to nothing
+    assert said[0] == pytest.approx(said[1], abs=0.04)
+    assert said[2] == pytest.approx(said[1], abs=0.04)
     # seen from 14 degrees above, a level pelvis turned by 12 degrees looks tipped by atan(tan 14 tan 12)
     above = np.arctan2(0.6, 2.4 - float(hips[2]))
-    assert abs(said[1][0]) == pytest.approx(np.degrees(np.arctan(np.sin(above) * np.tan(np.radians(12.0)))), abs=0.02)
+    assert abs(said[1][0]) == pytest.approx(np.degrees(np.arctan(np.sin(above) * np.tan(np.radians(12.0)))), abs=0.04)
 
 
 def test_the_shirt_covers_the_waistband_by_its_length() -> None:
@@ -98,11 +100,13 @@ def test_the_shirt_covers_the_waistband_by_its_length() -> None:
     assert shares == pytest.approx([1.0, 1.0, 1.0, 0.5, 0.0, 0.0])
 
 
-def test_augmentation_turns_and_mirrors_picture_and_label_alike() -> None:
+def test_augmentation_turns_and_mirrors_picture_and_label_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     torch = pytest.importorskip("torch", reason="training needs the extra `lab`")
+    from station.lab import net
     from station.lab.net import Crops, prepare
     from station.pelvis_net import INPUT_PX, SCALE_DEG
 
+    monkeypatch.setattr(net, "_PRINTED", 0.0)  # a print moves the brightest pixel of a spot
     n = 64
     rng = np.random.default_rng(0)
     images = np.zeros((n, 3, dataset.SIDE_PX, dataset.SIDE_PX), dtype=np.uint8)
@@ -123,7 +127,7 @@ def test_augmentation_turns_and_mirrors_picture_and_label_alike() -> None:
     mirrored = 0
     for i in range(n):
         light = picture[i].numpy() + 0.0
-        first, second = (np.unravel_index(int(light[c].argmax()), light[c].shape) for c in (0, 1))
+        first, second = (np.argwhere(light[c] > light[c].max() - 0.05).mean(axis=0) for c in (0, 1))
         if light[0].max() - np.median(light[0]) < 0.3 or np.allclose(light[0], light[1]):
             continue  # turned grey: red and green can no longer be told apart
         flipped = target[i, 1] < 0
@@ -132,3 +136,31 @@ def test_augmentation_turns_and_mirrors_picture_and_label_alike() -> None:
         assert (left[1] + 0.5, left[0] + 0.5) == pytest.approx(tuple(hips[i, 0]), abs=1.6)
         assert (right[1] + 0.5, right[0] + 0.5) == pytest.approx(tuple(hips[i, 1]), abs=1.6)
     assert 10 < mirrored < 45
+
+
+def test_lifted_thighs_and_a_bent_trunk_leave_the_pelvis_where_it_is(rig: Rig) -> None:
+    plain = rig.skeleton(0.3, Loose((4.0, -3.0, 8.0)))
+    other = rig.skeleton(0.3, Loose((4.0, -3.0, 8.0), 0.0, (30.0, 10.0, 5.0), ((40.0, 0.0), (0.0, 25.0))))
+    assert other.pelvis == pytest.approx(plain.pelvis)
+    for side in "LR":
+        assert other.hips_m[side] == pytest.approx(plain.hips_m[side])
+    left, right = (other.legs[side].knee - plain.legs[side].knee for side in "LR")
+    assert left[2] < -0.1  # flexion brings the left knee forward
+    assert right[0] > 0.1  # abduction takes the right knee to the right
+    chest = BONE["spine01"]
+    assert other.joint_m[chest] - plain.joint_m[chest] == pytest.approx([0.0, 0.0, 0.0], abs=0.5)
+    assert other.attitude[chest][1, 0] < plain.attitude[chest][1, 0]  # leaning to the right lowers the right side
+
+
+def test_a_firm_belt_goes_with_the_pelvis_and_nothing_else_changes() -> None:
+    rng = np.random.default_rng(2)
+    weights = rng.dirichlet(np.ones(len(BONES)), 400)
+    above = np.linspace(-0.3, 0.4, 400)
+    firm = _belted(weights, above, Build(1.0, (0.03, 0.13)))
+    assert firm.sum(axis=1) == pytest.approx(np.ones(400))
+    arms = [BONE[f"{part}.{side}"] for part in ("upperarm", "lowerarm", "hand") for side in "LR"]
+    belt = (above > 0.06) & (above < 0.10)
+    assert firm[belt][:, BONE["pelvis"]] == pytest.approx(1 - weights[belt][:, arms].sum(axis=1))
+    away = (above < 0.0) | (above > 0.17)
+    assert firm[away] == pytest.approx(weights[away])
+    assert _belted(weights, above, Build()) == pytest.approx(weights)
