@@ -6,7 +6,6 @@ The container does not enforce MemoryMax and IPAddressDeny; the rest of the unit
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import subprocess
 import tempfile
@@ -15,46 +14,18 @@ from pathlib import Path
 
 import pytest
 
-from deploy.ota import bundle, release
 from deploy.ota.wheelhouse import Target
 from station.update.manifest import this_platform
 from tests.update.publisher import Publisher
 
 from . import rootfs
+from .releases import Releases
 from .test_booted import Container, _is_up, until
 
 pytestmark = [pytest.mark.virtual, pytest.mark.timeout(3600)]
 
 _CLIP = f"/var/lib/hipline/current/venv/lib/python{rootfs.PYTHON}/site-packages/station/assets/runner.mp4"
 _TREE = ("station", "systemd", "locks", "deploy", "pyproject.toml", "README.md", "LICENSE")
-
-
-class Releases:
-    """Builds real releases of this commit and publishes them where the station looks."""
-
-    def __init__(self, folder: Path, wheels: Path, publisher: Publisher) -> None:
-        self._folder, self._wheels, self.publisher = folder, wheels, publisher
-        self._clone = folder / "clone"
-        subprocess.run(["git", "clone", "-q", "--shared", rootfs.REPOSITORY, self._clone], check=True)
-
-    def publish(self, version: str, *, crash: bool = False) -> None:
-        self._edit("pyproject.toml", '(?m)^version = ".*"$', f'version = "{version}"')
-        if crash:
-            self._edit(
-                "station/engine/run.py", "(?m)^_LOOK_EVERY_S", 'raise RuntimeError("a bad release")\n_LOOK_EVERY_S'
-            )
-        git: list[str | Path] = ["git", "-C", self._clone, "-c", "user.name=x", "-c", "user.email=x@y"]
-        subprocess.run([*git, "commit", "-qam", version], check=True)
-        subprocess.run([*git, "tag", f"v{version}"], check=True)
-        source = bundle.unpack(self._clone, f"v{version}", self._folder / f"source-{version}")
-        built = self._folder / version
-        bundle.build(source, built, [Target(this_platform(), rootfs.PYTHON)], print, self._wheels)  # type: ignore[arg-type]
-        release.sign(self.publisher.repository, built, [self.publisher.keys])
-        self.publisher.roll_out(version)
-
-    def _edit(self, file: str, pattern: str, new: str) -> None:
-        path = self._clone / file
-        path.write_text(re.sub(pattern, new, path.read_text(encoding="utf-8"), count=1), encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +47,8 @@ def root(folder: Path) -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def releases(root: Path, folder: Path) -> Releases:
     (root / "srv/hipline").mkdir(parents=True)
-    return Releases(folder, root / "wheels", Publisher(root / "srv/hipline"))
+    target = Target(this_platform(), rootfs.PYTHON)  # type: ignore[arg-type]
+    return Releases(folder, root / "wheels", Publisher(root / "srv/hipline"), target)
 
 
 @pytest.fixture(scope="module")
