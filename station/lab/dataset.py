@@ -31,7 +31,7 @@ from station.lab.rotations import arc
 from station.lab.scene import gym
 from station.lab.sensor import Sensor
 from station.lab.skinning import Loose, Normals, Rig, Skeleton, skin
-from station.lab.variety import random_build, random_light, random_outfit, random_style
+from station.lab.variety import random_build, random_light, random_outfit, random_style, random_weave
 from station.types import Floats, Pixels
 
 SIDE_PX = 128
@@ -39,7 +39,7 @@ PER_SHARD, PER_RUNNER = 96, 8
 KINDS = ("train", "held", "check")
 CHECK_BODIES, HELD_OUT_BODIES = (LIBRARY_SIZE - 4, LIBRARY_SIZE - 2), (LIBRARY_SIZE - 2, LIBRARY_SIZE)
 #: Counted up when what a seed draws changes.
-REVISION = 3
+REVISION = 4
 #: Half of the way round the waist that a camera behind the runner sees.
 _ROUND_BACK = np.radians(np.linspace(-84, 84, 25))
 #: Columns of ``labels``: line-of-sight angles, hip centres in crop pixels, share of the waistband that shows, phase of
@@ -112,6 +112,8 @@ def _of_one_runner(library: BodyLibrary, renderer: Renderer, rng: np.random.Gene
     renderer.set_runner(worn)
     normals = Normals(worn.mesh.faces, len(worn.mesh.vertices_m))
     look = Look((0.0, 0.0, 0.0), int(rng.integers(3)), cloth=int(kind != "train"))
+    if kind == "train":
+        look = replace(look, weave=(random_weave(rng), random_weave(rng)))
     elsewhere = rng.uniform() < 0.5
     number_belt = NumberBelt.random(rng, rig, worn) if rng.uniform() < 0.12 else None
     crops = []

@@ -56,13 +56,14 @@ def main(arguments: list[str] | None = None) -> int:
     quantize(small, ranges_of(net, prepare(train, some)[0]), RULE)
     options.model.write_bytes(pack(small))
     labels = held.labels.double().numpy()[:, : len(ANGLES)]
-    said = {"torch": predict(net, held)}
-    said |= {path.name: run(path, held) for path in (float_path, options.model)}
-    said["as used"] = run(options.model, held, likelihood=True)
-    for name, (angles, sd) in said.items():
+    told = {"torch": predict(net, held)}
+    told |= {path.name: run(path, held) for path in (float_path, options.model)}
+    told["as used"] = run(options.model, held, likelihood=True)
+    for name, (angles, sd) in told.items():
         for i, angle in enumerate(ANGLES):
             known = np.isfinite(angles[:, i])
-            print(f"{name:22s} {angle:9s} {score(angles[known, i], labels[known, i], sd[known, i])}")
+            line = score(angles[known, i], labels[known, i], sd[known, i]) if known.sum() > 2 else "tells nothing"
+            print(f"{name:22s} {angle:9s} {line}")
     print(prior_of(train))
     print(f"{options.model}: {options.model.stat().st_size} bytes, sha256 {Model(options.model).sha256}")
     return 0

@@ -34,17 +34,39 @@ class Light:
 
 
 @dataclass(frozen=True, slots=True)
+class Weave:
+    """How a garment's cloth looks.
+
+    ``print``: 0 none, 1 stripes, 2 checks, 3 dots, 4 side panels, 5 fading out upward, 6 lettering; in ``colour``,
+    ``per_m`` repeats a metre, ``slant`` radians, ``contrast`` 0..1. ``fold_rate`` and ``fold_depth`` scale the folds,
+    ``shine`` the gloss; ``wrap`` (0..1) lets light reach round, as rough cloth does.
+    """
+
+    print: int = 0
+    per_m: float = 20.0
+    contrast: float = 0.0
+    slant: float = 0.0
+    colour: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    fold_rate: float = 1.0
+    fold_depth: float = 1.0
+    shine: float = 1.0
+    wrap: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Look:
     """What varies of the surfaces: ``seed`` shifts every noise, ``wall`` picks paint, brick or panels.
 
     ``cloth`` is the shading method of runner and garments: 0 folds and ribs, 1 printed cloth under flat studio light.
-    The second is kept out of training sets: scores on it tell how much a model leans on the first.
+    The second is kept out of training sets: scores on it tell how much a model leans on the first. ``weave``: the cloth
+    of bottoms and shirt.
     """
 
     seed: tuple[float, float, float] = (0.0, 0.0, 0.0)
     wall: int = 0
     cloth: int = 0
     belt_period_m: float = 3.0
+    weave: tuple[Weave, Weave] = (Weave(), Weave())
 
 
 @dataclass(slots=True, eq=False)
@@ -200,6 +222,9 @@ class Renderer:
             "key_colour": light.key_colour, "ambient": light.ambient, "rim": tuple(rim), "rim_colour": light.rim_colour,
             "softness": light.softness, "belt": belt_m, "belt_period": look.belt_period_m, "seed": look.seed,
             "style": look.wall, "turn": turn, "cloth": look.cloth,
+            "print": [(float(w.print), w.per_m, w.contrast, w.slant) for w in look.weave],
+            "print_colour": [w.colour for w in look.weave],
+            "weave": [(w.fold_rate, w.fold_depth, w.shine, w.wrap) for w in look.weave],
         }  # fmt: skip
         if self._runner is not None and self._runner.clothed is not None:
             worn = self._runner.clothed

@@ -129,6 +129,8 @@ def _spun(offset: Tensor, angle: Tensor) -> Tensor:
 
 def _recolour(images: Tensor, dice: torch.Generator) -> Tensor:
     n = len(images)
+    gamma = torch.exp(0.3 * torch.randn(n, 1, 1, 1, generator=dice))
+    images = 2 * ((images + 1) / 2).clamp(1e-3, 1) ** gamma - 1
     gain = 1 + 0.2 * torch.randn(n, 3, 1, 1, generator=dice)
     images = images * gain + 0.1 * torch.randn(n, 3, 1, 1, generator=dice)
     images = torch.where(torch.rand(n, 1, 1, 1, generator=dice) < _PRINTED, _printed(images, dice), images)

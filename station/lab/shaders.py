@@ -49,6 +49,7 @@ uniform float softness;
 uniform float turn;
 uniform vec3 band_colour; uniform vec3 stripe_colour; uniform vec3 sock_colour;
 uniform float waist_y; uniform float band; uniform float stripe; uniform float sock_y; uniform float folds;
+uniform vec4 print[2]; uniform vec3 print_colour[2]; uniform vec4 weave[2];
 in vec3 wp; in vec3 wn; in vec3 wc; in vec3 wr; in vec4 kp; in vec4 tp; in float wg; flat in float kk;
 out vec4 result;
 
@@ -68,6 +69,19 @@ float lit(sampler2DShadow map, vec4 at, float radius, float bias) {
     return sum / float(TAPS);
 }
 
+#if KIND == 0
+float printed(vec4 kind, vec3 r) {
+    float round = atan(r.x, r.z) * 0.13, c = cos(kind.w), s = sin(kind.w);
+    vec2 u = vec2(round * c + r.y * s, r.y * c - round * s) * kind.y + seed.xy;
+    if (kind.x < 1.5) return step(0.5, fract(u.y));
+    if (kind.x < 2.5) return 0.5 * (step(0.5, fract(u.x)) + step(0.5, fract(u.y)));
+    if (kind.x < 3.5) return step(length(fract(u) - 0.5), 0.3);
+    if (kind.x < 4.5) return step(0.05 + 0.05 * fract(seed.z), abs(r.x));
+    if (kind.x < 5.5) return smoothstep(-0.15, 0.25, r.y - waist_y);
+    return step(0.5, hash(vec3(floor(u * 3.0), 1.0))) * step(abs(r.x), 0.09) * step(abs(fract(u.y * 0.2) - 0.5), 0.2);
+}
+#endif
+
 void main() {
     vec3 N = normalize(wn + vec3(0.0, 1e-5, 0.0)), V = normalize(eye - wp), c = wc;
     int k = int(kk + 0.5);
@@ -75,9 +89,10 @@ void main() {
     float shine = 0.04, gloss = 12.0, wrap = 0.0;
 #if KIND == 0
     if (k == 1 || k == 2) {
+        vec4 made = weave[k - 1];
         bool waistband = k == 1 && wr.y > waist_y - band;
-        float size = (k == 2 ? 1.25 : 0.8) * folds * (waistband ? 0.15 : 1.0);
-        vec3 q = wr * vec3(17.0, 8.0, 17.0) + seed * 7.0;
+        float size = (k == 2 ? 1.25 : 0.8) * folds * made.y * (waistband ? 0.15 : 1.0);
+        vec3 q = wr * vec3(17.0, 8.0, 17.0) * made.x + seed * 7.0;
         vec3 slope = 1.7 * texture(field_map, q / 32.0).rgb;
         N = normalize(N - slope * size);
         if (waistband) {
@@ -91,6 +106,8 @@ void main() {
             if (seam < 0.0025) c *= 0.72;
             c *= 0.97 + 0.06 * step(0.5, fract(wr.y * 260.0)) * step(0.5, fract((wr.x + wr.z) * 260.0));
         }
+        if (!waistband && print[k - 1].x > 0.5)
+            c = mix(c, print_colour[k - 1], print[k - 1].z * printed(print[k - 1], wr));
         if (cloth == 1) {
             vec3 u = wr * (k == 1 ? 34.0 : 22.0) + seed;
             float print = step(0.52, fbm(u)) * 0.45 + 0.18 * step(0.5, fract(u.x + u.y)) * step(0.5, fract(u.y * 1.7));
@@ -100,7 +117,7 @@ void main() {
         if (wg > -0.006) c *= 0.78;
         if (!gl_FrontFacing) c *= 0.4;
         c *= 0.92 + 0.16 * fbm(wr * 300.0);
-        shine = k == 1 ? 0.05 : 0.03; gloss = 9.0;
+        shine = (k == 1 ? 0.05 : 0.03) * made.z; gloss = 9.0 * sqrt(made.z); wrap = made.w;
     } else if (k == 0) {
         c *= 0.90 + 0.18 * fbm(wr * 25.0 + seed);
         if (wr.y < sock_y) c = sock_colour * (0.9 + 0.1 * sin(wr.y * 1500.0));
@@ -161,7 +178,7 @@ void main() {
     float direct = lit(key_map, kp, softness, 0.0012);
     float over = lit(top_map, tp, 0.035, 0.0016);
     float nl = max((facing + wrap) / (1.0 + wrap), 0.0);
-    vec3 glow = wrap > 0.0 ? mix(vec3(1.0, 0.55, 0.42), vec3(1.0), smoothstep(0.0, 0.35, nl)) : vec3(1.0);
+    vec3 glow = k == 0 ? mix(vec3(1.0, 0.55, 0.42), vec3(1.0), smoothstep(0.0, 0.35, nl)) : vec3(1.0);
     float sky = 0.55 + 0.45 * N.y;
     vec3 hemi = ambient * (sky * (0.25 + 0.75 * over) + 0.22 * (1.0 - sky));
     vec3 H = normalize(key + V);

@@ -7,7 +7,7 @@ import numpy as np
 from station.lab.bodies import LIBRARY_SIZE, Build
 from station.lab.gaitplan import DROP_KNOTS, Style
 from station.lab.garments import Colour, Outfit
-from station.lab.gl import Light, Look
+from station.lab.gl import Light, Look, Weave
 from station.lab.pinhole import Pinhole
 from station.lab.runner import Take
 from station.lab.sensor import Sensor
@@ -78,6 +78,18 @@ def random_outfit(rng: np.random.Generator) -> Outfit:
     )  # fmt: skip
 
 
+def random_weave(rng: np.random.Generator) -> Weave:
+    """Plain cloth as often as printed, from cotton to shiny tights, from smooth to crumpled."""
+    slants = [0.0, np.pi / 2, rng.uniform(0, np.pi)]
+    return Weave(
+        print=int(rng.integers(1, 7)) if rng.uniform() < 0.5 else 0,
+        per_m=float(np.exp(rng.uniform(np.log(5), np.log(70)))), contrast=float(rng.uniform(0.25, 1.0)),
+        slant=float(rng.choice(slants)), colour=_dye(rng, 0.3),
+        fold_rate=float(np.exp(rng.normal(0, 0.4))), fold_depth=float(rng.uniform(0.2, 1.8)),
+        shine=float(np.exp(rng.uniform(-1.5, 2.3))), wrap=float(max(0.0, rng.uniform(-0.5, 0.8))),
+    )  # fmt: skip
+
+
 def random_camera(rng: np.random.Generator) -> Pinhole:
     """A mount within what the station is meant for, looking at the hips or a little lower."""
     height, distance = float(rng.uniform(0.7, 1.5)), float(rng.uniform(1.9, 3.2))
@@ -98,9 +110,9 @@ def random_light(rng: np.random.Generator) -> Light:
     """From a dim cellar to a sunny window; never from straight below."""
     warm = rng.uniform(0.82, 1.15, 3)
     return Light(
-        key=(float(rng.uniform(-2, 2)), float(rng.uniform(1.2, 3)), float(rng.uniform(-0.6, 2.2))),
-        key_colour=_three(np.array([0.80, 0.76, 0.69]) * warm * float(rng.uniform(0.3, 1.35))),
-        ambient=_three(np.array([0.50, 0.52, 0.55]) * warm * float(rng.uniform(0.5, 1.3))),
+        key=(float(rng.uniform(-2.5, 2.5)), float(rng.uniform(0.8, 3)), float(rng.uniform(-1.0, 2.6))),
+        key_colour=_three(np.array([0.80, 0.76, 0.69]) * warm * float(rng.uniform(0.1, 1.35))),
+        ambient=_three(np.array([0.50, 0.52, 0.55]) * warm * float(rng.uniform(0.4, 1.6))),
         rim=(float(rng.uniform(-1, 1)), 0.6, float(rng.uniform(-1, 1))),
         rim_colour=_three(rng.uniform(0, 0.25, 3)), softness=float(rng.uniform(0.003, 0.02)),
     )  # fmt: skip
