@@ -1,8 +1,9 @@
 """Rendered runners to score the pelvis on: ``python -m station.lab.rear [OUT] [--n 6] [--seconds 6]``.
 
 Bodies and shading method (``Look.cloth`` = 1) are those that training never sees; shirts are tucked in, short, over
-the waistband and long in turn. ``run_NN.mp4`` run; ``sweep_*.mp4`` move the pelvis on its own
-(:mod:`station.lab.sweep`). Beside every clip lies its truth, as beside the bundled clip. All of it is simulated.
+the waistband and long in turn, waists as soft as in the library or as firm as the bones under them. ``run_NN.mp4`` run;
+``sweep_*.mp4`` move the pelvis on its own (:mod:`station.lab.sweep`), ``…_firm.mp4`` with a firm waist. Beside every
+clip lies its truth, as beside the bundled clip. All of it is simulated.
 Clips that are there already are kept, an interrupted one goes on where it stopped.
 """
 
@@ -17,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from station.lab.bodies import cache_dir, load_library
+from station.lab.bodies import Build, cache_dir, load_library
 from station.lab.clip import FPS, encode, render, truth_of
 from station.lab.dataset import HELD_OUT_BODIES, waist_share
 from station.lab.runner import Studio, Take
@@ -39,11 +40,13 @@ SWEEPS: tuple[tuple[str, SweepKind, float], ...] = (
 RUN_LAPS, SWEEP_SECONDS = 2, 4.0
 _SEED = 20_261
 _SWEEP_BODY = 100
+#: Counted up when what is drawn changes: another folder.
+REVISION = 2
 
 
 def rear_dir() -> Path:
-    """Where the set lies unless told otherwise: ``rear`` in the lab's cache."""
-    return cache_dir() / "rear"
+    """Where the set lies unless told otherwise: in the lab's cache."""
+    return cache_dir() / f"rear-{REVISION}"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -67,8 +70,10 @@ def takes(count: int, seconds: float) -> Iterator[tuple[str, Take, int]]:
     """Name, take and laps of every clip of the set, runners and sweeps in turn."""
     runs = [(f"run_{k:02d}", rear_take(k, seconds), RUN_LAPS) for k in range(count)]
     sweeps = [
-        (f"sweep_{name}", sweep_take(k, kind, height_m), 1) for k, (name, kind, height_m) in enumerate(SWEEPS)
-    ]  # fmt: skip
+        (f"sweep_{name}{'_firm' * firm}", sweep_take(k, kind, height_m, firm), 1)
+        for k, (name, kind, height_m) in enumerate(SWEEPS)
+        for firm in (False, True)
+    ]
     for k in range(max(len(runs), len(sweeps))):
         yield from runs[k : k + 1]
         yield from sweeps[k : k + 1]
@@ -88,12 +93,13 @@ def rear_take(number: int, seconds: float) -> Take:
         body=body,
         style=replace(style, strides=strides, period_s=seconds, speed_mps=speed_mps),
         outfit=replace(shot.outfit, hem_m=HEMS_M[number % len(HEMS_M)]),
+        build=Build(belt=float((number + number // 2) % 2)),
         look=replace(shot.look, cloth=1),
         exposures=1,
     )
 
 
-def sweep_take(number: int, kind: SweepKind, height_m: float) -> Take:
+def sweep_take(number: int, kind: SweepKind, height_m: float, firm: bool) -> Take:
     """A sweep by one of the same runners, seen from ``height_m``."""
     body = _SWEEP_BODY + (number if kind != "turning" else len(SWEEPS))  # both turn alike, but for the camera
     shot = rear_take(body, SWEEP_SECONDS)
@@ -101,7 +107,7 @@ def sweep_take(number: int, kind: SweepKind, height_m: float) -> Take:
         shot.camera, height_m=height_m, distance_m=2.4, focal_px=830.0, roll_deg=0.0, yaw_deg=0.0, x_m=0.0,
         pitch_deg=float(np.degrees(np.arctan2(0.85 - height_m, 2.4))),
     )  # fmt: skip
-    return replace(shot, camera=camera, sweep=Sweep(kind))
+    return replace(shot, camera=camera, sweep=Sweep(kind), build=Build(belt=float(firm)))
 
 
 def make(path: Path, shot: Take, laps: int) -> None:
