@@ -64,7 +64,6 @@ class Session:
         self._person_s: float | None = None
         self._now_s = -math.inf
         self._interval_s = 1.0 / view.fps
-        self._source: str | None = None
         self._stability: float | None = None
         self._unjudged: StrideMetrics | None = None
         self._end: GaitEvent | None = None  # contact that closes the newest stride
@@ -109,7 +108,7 @@ class Session:
         """The runner stands still: take the standing level anew."""
         del t_s
         self._standing.clear()
-        self._meter.set_level(None, None)
+        self._meter.forget_levels()
         return ()
 
     # -- frames ------------------------------------------------------------------------------------------------------
@@ -150,7 +149,6 @@ class Session:
         rays = self.caster.rays(pose.xy_px)
         rays[pose.score < MIN_SCORE] = np.nan
         pelvis = sample(t_s, rays, observation.pelvis)
-        self._source = pelvis.source
         self._recent.append(t_s, rays, pelvis)
         anchor = self._detector.feed(t_s, self._signal.read(t_s, rays, self._recent.leg_now))
         if anchor is not None:
@@ -223,7 +221,7 @@ class Session:
             end_s=self._now_s,
         )
         self._stability = None
-        self._meter.set_level(None, None)
+        self._meter.forget_levels()
         self._open_books()
         return (*cues, summary)
 
@@ -279,4 +277,4 @@ class Session:
             yield self._meter.rejected(cycle)
             return
         yield tuple(cycle.events[name] for name in ("left_contact", "left_off", "right_contact", "right_off"))
-        yield from self._meter.measure(cycle, self._source)
+        yield from self._meter.measure(cycle)

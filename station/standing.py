@@ -27,8 +27,11 @@ class StandingLevel:
         self._next_s = -np.inf
         self._taken = False
 
-    def feed(self, t_s: float, stepped: bool) -> tuple[float, float] | None:
-        """(obliquity, tilt) [deg] once three still seconds are over, NaN where unknown; else ``None``."""
+    def feed(self, t_s: float, stepped: bool) -> tuple[float, float, str] | None:
+        """Obliquity, tilt [deg] and who says so once three still seconds are over, NaN where unknown; else ``None``.
+
+        It is the level of the estimator that spoke last: a tag hangs otherwise than a markerless estimator is off.
+        """
         if stepped:
             self.since_s, self._taken = np.inf, False
             return None
@@ -43,10 +46,12 @@ class StandingLevel:
         if self._taken or t_s - self.since_s < BASELINE_S:
             return None
         self._taken = True
-        pelvis = self._recent.pelvis(self._recent.between(t_s - BASELINE_S, t_s + 1e-9))[:, (0, 2)]
+        rows = self._recent.between(t_s - BASELINE_S, t_s + 1e-9)
+        sources = self._recent.sources(rows)
+        pelvis = np.where((sources == sources[-1])[:, None], self._recent.pelvis(rows)[:, (0, 2)], np.nan)
         known = np.isfinite(pelvis).mean(axis=0) > 0.5
         level = [float(np.nanmean(pelvis[:, i])) if known[i] else np.nan for i in range(2)]
-        return level[0], level[1]
+        return level[0], level[1], self._recent.source(int(sources[-1]))
 
     def _still(self, rows: slice) -> bool:
         ankles = self._recent.rays(rows)[:, [FEET["left"][1], FEET["right"][1]]]

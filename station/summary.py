@@ -9,6 +9,8 @@ What each field means, where ``docs/metrics.md`` leaves a choice:
   pooled value (event times, landmarks, perspective) is the same in the next one.
 - ``trend_per_min``: slope of the straight line through ``value`` over time, exact over all strides, from one minute on.
 - ``zones``: those of the medians. A zone other than green is left to the confidence interval, as everywhere.
+- What the estimator of the pelvis has a part in (``stability`` too) is told of one estimator alone, named as
+  ``source``: that of most strides. A run that a tag measured in part has its other part left out.
 - ``strides`` counts the ``ok`` ones; a rejected stride counts once, under its first reason.
 - A metric that was never measured keeps the reason that was given most often, with ``n`` = 0.
 """
@@ -20,10 +22,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from station.harmonics import basis
 from station.metrics.channels import Channel
-from station.metrics.table import BANDS, METRICS, Band
+from station.metrics.table import BANDS, METRICS, OF_THE_PELVIS, Band
 from station.types import Curve, Floats, Metric, MetricSummary, SessionSummary, StrideMetrics
 
 #: Points of a curve over the stride, both ends included.
@@ -40,6 +43,9 @@ CURVES: Mapping[str, tuple[Channel, bool]] = {
     "sway": (Channel.PELVIS_SIDE, True),
     "pelvis_height": (Channel.PELVIS_UP, True),
 }
+#: Curves that an estimator of the pelvis draws.
+_ANGLES = frozenset(name for name, (channel, _) in CURVES.items() if channel <= Channel.TILT)
+_SOURCED = OF_THE_PELVIS | {"stability"}
 _COLUMN = {name: column for column, name in enumerate(METRICS)}
 _VALUE, _STRIDE, _CI95 = range(3)
 
@@ -66,6 +72,7 @@ class Summary:
     def __init__(self, bands: Mapping[str, Band] = BANDS) -> None:
         self._bands = bands
         self._kept = np.full((KEPT, 3, len(METRICS)), np.nan)
+        self._kept_by: list[str | None] = [None] * KEPT
         self._rows = 0
         self._every = 1
         self._strides = 0
@@ -74,7 +81,9 @@ class Summary:
         self._rejected: Counter[str] = Counter()
         self._missing: dict[str, Counter[str]] = {name: Counter() for name in METRICS}
         self._trends = _Trends(len(METRICS))
-        self._curves: dict[str, _Spread] = {}
+        self._trends_by: dict[str, _Trends] = {}
+        self._by: Counter[str] = Counter()
+        self._curves: dict[tuple[str, str | None], _Spread] = {}
 
     def add(self, stride: StrideMetrics, curves: Mapping[str, Floats] | None = None) -> None:
         """One stride in time order; ``curves`` are its own (:func:`stride_curves`), each finite and of 101 points."""
@@ -84,23 +93,30 @@ class Summary:
         if stride.status != "ok":
             self._rejected[stride.reasons[0] if stride.reasons else "rejected"] += 1
             return
-        row = np.full((3, len(METRICS)), np.nan)
+        row, source = np.full((3, len(METRICS)), np.nan), None
         for name, column in _COLUMN.items():
             metric = stride.metrics.get(name, Metric())
             row[:, column] = _number(metric.value), _number(metric.stride), _number(metric.ci95)
+            source = metric.source or source
             if metric.reason is not None:
                 self._missing[name][metric.reason] += 1
-        self._keep(row)
-        self._trends.add((stride.stride.end_s - self._first_s) / 60.0, row[_VALUE])
+        self._keep(row, source)
+        at_min = (stride.stride.end_s - self._first_s) / 60.0
+        self._trends.add(at_min, row[_VALUE])
+        if source is not None:
+            self._by[source] += 1
+            self._trends_by.setdefault(source, _Trends(len(METRICS))).add(at_min, row[_VALUE])
         for name, curve in (curves or {}).items():
-            self._curves.setdefault(name, _Spread()).add(curve)
+            self._curves.setdefault((name, source if name in _ANGLES else None), _Spread()).add(curve)
 
-    def _keep(self, row: Floats) -> None:
+    def _keep(self, row: Floats, source: str | None) -> None:
         if self._strides % self._every == 0:
             if self._rows == KEPT:
                 self._kept[: KEPT // 2] = self._kept[::2].copy()
+                self._kept_by[: KEPT // 2] = self._kept_by[::2]
                 self._rows, self._every = KEPT // 2, 2 * self._every
             self._kept[self._rows] = row
+            self._kept_by[self._rows] = source
             self._rows += 1
         self._strides += 1
 
@@ -117,7 +133,9 @@ class Summary:
         """The session so far, from ``start_s`` to ``end_s`` [s]: by default from its first stride to its last."""
         begin_s = start_s if start_s is not None else self._first_s or 0.0
         finish_s = end_s if end_s is not None else self._last_s if self._first_s is not None else begin_s
-        metrics = {name: self._metric(name) for name in METRICS}
+        main = self._by.most_common(1)[0][0] if self._by else None
+        of_main = np.array([source == main for source in self._kept_by[: self._rows]], dtype=bool)
+        metrics = {name: self._metric(name, main, of_main) for name in METRICS}
         return SessionSummary(
             start_s=begin_s,
             duration_s=max(0.0, finish_s - begin_s),
@@ -126,16 +144,24 @@ class Summary:
             rejected=dict(self._rejected),
             metrics={name: metric for name, metric in metrics.items() if metric is not None},
             zones=self._zones(metrics),
-            curves={name: spread.curve() for name, spread in self._curves.items()},
+            curves={
+                name: spread.curve()
+                for name in CURVES
+                if (spread := self._curves.get((name, main if name in _ANGLES else None))) is not None
+            },
             cues=tuple(cues),
             advice=tuple(advice),
             frames_seen=frames_seen,
         )
 
-    def _metric(self, name: str) -> MetricSummary | None:
-        column = _COLUMN[name]
-        n = int(self._trends.n[column])
+    def _metric(self, name: str, main: str | None, of_main: NDArray[np.bool_]) -> MetricSummary | None:
+        """Of ``main``'s strides alone (``of_main`` marks the kept ones) where an estimator of the pelvis is behind."""
+        column, source = _COLUMN[name], main if name in _SOURCED else None
+        trends = self._trends if source is None else self._trends_by[source]
+        n = int(trends.n[column])
         kept = self._kept[: self._rows, :, column]
+        if source is not None:
+            kept = kept[of_main]
         values = _known(kept[:, _VALUE])
         if not len(values):  # n may be 1 or 2 when the only strides that had it were not kept
             why = self._missing[name].most_common(1)
@@ -147,7 +173,8 @@ class Summary:
             iqr=float(high - low),
             ci95=float(np.median(ci95)) if len(ci95) else None,
             n=n,
-            trend_per_min=self._trends.slope(column),
+            trend_per_min=trends.slope(column),
+            source=source,
         )
 
     def _zones(self, metrics: Mapping[str, MetricSummary | None]) -> dict[str, str]:

@@ -243,7 +243,8 @@ class Metric:
 class StrideMetrics:
     """A stride with every metric of ``docs/metrics.md``; ``reasons`` say why a rejected stride was rejected.
 
-    ``pooled``: strides behind ``value``; it starts over at a change of speed, a leap of contact and after a long gap.
+    ``pooled``: strides behind ``value``; it starts over at a change of speed, a leap of contact, after a long gap and
+    where another estimator of the pelvis takes over.
     """
 
     stride: Stride
@@ -297,6 +298,7 @@ class MetricSummary:
     """A metric over a whole session; ``trend_per_min`` is its drift across the run.
 
     One that was never measured has ``n`` = 0, a NaN median and iqr, and the ``reason`` that was given most often.
+    ``source``: the estimator of the pelvis whose strides these are; those of others are left out.
     """
 
     median: float
@@ -305,6 +307,7 @@ class MetricSummary:
     n: int
     trend_per_min: float | None
     reason: str | None = None
+    source: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

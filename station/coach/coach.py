@@ -24,6 +24,7 @@ class _Spoken:
     cue: Cue
     fault: Fault
     metric: str
+    source: str | None
 
 
 class Coach:
@@ -155,6 +156,9 @@ class Coach:
         if watch is None or watch.value is None or watch.ci95 is None:
             return
         entry = self._log[-1]
+        if watch.source != spoken.source:  # two estimators differ by more than a runner can answer
+            entry["answer"], self._unread = "interrupted", None
+            return
         entry.update(after=watch.value, after_ci95=watch.ci95, cadence_after=self._cadence)
         before, before_ci95 = entry["before"], entry["before_ci95"]
         assert isinstance(before, float)
@@ -204,7 +208,7 @@ class Coach:
         words = self._words(fault)
         # The page takes the beat of its metronome from the cadence: the metric of such a cue is the cadence.
         cue = Cue(self._now_s, words, side, "raise", CADENCE if words == METRONOME else metric, watch.because)
-        self._shown = _Spoken(cue, fault, metric)
+        self._shown = _Spoken(cue, fault, metric, watch.source)
         self._owed = None
         self._unread = (self._now_s, self._shown)
         self._raised += 1
@@ -251,7 +255,7 @@ class Coach:
 
     def _came_back(self, spoken: _Spoken) -> bool:
         watch = self._watches.get(spoken.metric)
-        return watch is not None and watch.back
+        return watch is not None and watch.back and watch.source == spoken.source
 
     def _praised(self, spoken: _Spoken) -> tuple[Cue, ...]:
         because = tuple(seq for seq, out in self._watches[spoken.metric].last if not out)

@@ -72,15 +72,22 @@ class Watch:
     ci95: float | None = None
     judged: int = 0
     not_green: int = 0
+    source: str | None = None
     last: deque[tuple[int, bool]] = field(default_factory=deque)
 
     def feed(self, seq: int, metric: Metric, zone: Zone | None) -> None:
-        """One ``ok`` stride; without a ``value`` or a zone the metric is unknown until it comes back."""
+        """One ``ok`` stride; without a ``value`` or a zone the metric is unknown until it comes back.
+
+        What another estimator said before does not count beside it.
+        """
         self.value, self.ci95 = metric.value, metric.ci95
         if metric.value is None or metric.ci95 is None or zone is None:
             self.value = None
             self.forget()
             return
+        if metric.source != self.source:
+            self.source = metric.source
+            self.forget()
         self.zone = zone
         self.judged += 1
         self.not_green += zone != "green"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
 from station.geometry import NOMINAL_HIP_WIDTH_M, RayCaster
 from station.types import KEYPOINT_INDEX, KEYPOINTS, Floats, PelvisSample
@@ -21,6 +22,8 @@ NOMINAL_LEG_M = 0.80
 NO_SIZE = 1e-3
 #: Camera height over distance of the usual mount.
 NOMINAL_STEEPNESS = 0.40
+#: Estimators of the pelvis that are told apart; a recording that names more has them taken for one.
+MOST_SOURCES = 16
 #: Time constant with which the apparent size of the runner is followed [s].
 SCALE_TAU_S = 1.5
 
@@ -29,7 +32,7 @@ class Recent:
     """A window of frames that slides by copying: appending is O(1) amortised, and any slice is a view.
 
     ``rays`` (n, 12, 2), ``t_s`` (n,), ``hip_ray`` (n,) slow apparent hip width, ``leg_ray`` (n,) slow apparent leg
-    length, ``pelvis`` (n, 6) obliquity, rotation, tilt and their sd in degrees.
+    length, ``pelvis`` (n, 6) obliquity, rotation, tilt and their sd in degrees, ``sources`` (n,) who said so.
     """
 
     def __init__(self, caster: RayCaster, capacity: int = 1024) -> None:
@@ -39,6 +42,8 @@ class Recent:
         self._rays = np.full((2 * capacity, len(KEYPOINTS), 2), np.nan)
         self._scale = np.full((2 * capacity, 2), np.nan)
         self._pelvis = np.full((2 * capacity, 6), np.nan)
+        self._source = np.zeros(2 * capacity, dtype=np.int8)
+        self._names: list[str] = []
         self.first = 0
         self.end = 0
         self._seen = 0
@@ -60,7 +65,7 @@ class Recent:
         """One frame: rays (12, 2), NaN where a keypoint is not seen."""
         if self.end == 2 * self._capacity:
             keep = slice(self._capacity, 2 * self._capacity)
-            for store in (self._t, self._rays, self._scale, self._pelvis):
+            for store in (self._t, self._rays, self._scale, self._pelvis, self._source):
                 store[: self._capacity] = store[keep]
             self.end = self._capacity
         row = self.end
@@ -75,8 +80,16 @@ class Recent:
             pelvis.sd_rotation_deg,
             pelvis.sd_tilt_deg,
         )
+        self._source[row] = self._code(pelvis.source)
         self.end = row + 1
         self._last_t = t_s
+
+    def _code(self, source: str) -> int:
+        if source not in self._names:
+            if len(self._names) == MOST_SOURCES:
+                return MOST_SOURCES - 1
+            self._names.append(source)
+        return self._names.index(source)
 
     def _follow_scale(self, t_s: float, rays: Floats, row: int) -> Floats:
         (left_x, left_y), (right_x, right_y) = rays[LEFT_HIP].tolist(), rays[RIGHT_HIP].tolist()
@@ -121,6 +134,18 @@ class Recent:
     def pelvis(self, rows: slice) -> Floats:
         """(n, 6): obliquity, rotation, tilt, and their sd."""
         return self._pelvis[rows]
+
+    def sources(self, rows: slice) -> NDArray[np.int8]:
+        """Number of the estimator that spoke on each of these rows: its name is :meth:`source`."""
+        return self._source[rows]
+
+    def source(self, number: int) -> str:
+        """Name of an estimator."""
+        return self._names[number]
+
+    def hear_only(self, rows: slice, number: int) -> None:
+        """Forget what estimators other than ``number`` said on these rows."""
+        self._pelvis[rows][self._source[rows] != number] = np.nan
 
     @property
     def leg_now(self) -> float:

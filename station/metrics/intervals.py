@@ -17,6 +17,7 @@ from station.metrics.table import (
     FRONTAL,
     LENGTHS,
     METRICS,
+    OF_THE_PELVIS,
     PELVIC,
     PER_SIDE_TIMING,
 )
@@ -107,7 +108,7 @@ def combine(
         if name in ("stability", "stride_time_cv_pct"):
             continue
         reason = _reason(name, value, fit, context, frontal_reason)
-        if waist_hidden and reason is None and name in _OF_THE_PELVIS:
+        if waist_hidden and reason is None and name in OF_THE_PELVIS:
             # Of the hips that a pose model drew nothing else was to be expected: no shirt is to blame.
             drawn = context.source == "hips" and context.trust_deg[0] > 0
             reason = Reason.LOW_CONFIDENCE if drawn else Reason.WAIST_HIDDEN
@@ -120,7 +121,7 @@ def combine(
             value=value[name].value,
             ci95=1.96 * sd,
             stride=None if own is None else own.value,
-            source=context.source if _channels(name)[-1:] in ((Channel.OBLIQUITY,), *_ANGLE_CHANNELS) else None,
+            source=context.source if name in OF_THE_PELVIS else None,
         )
     variation = variation_pct(strides)
     metrics["stride_time_cv_pct"] = (
@@ -130,9 +131,6 @@ def combine(
     )
     metrics["stability"] = _stability(metrics)
     yield {name: metrics[name] for name in METRICS}
-
-
-_ANGLE_CHANNELS = ((Channel.ROTATION,), (Channel.TILT,))
 
 
 def _channels(name: str) -> tuple[Channel, ...]:
@@ -160,9 +158,6 @@ def _reason(
 _NEEDS_REAR_VIEW = frozenset(
     (*PELVIC, *ANGLES_3D, *FRONTAL, *PER_SIDE_TIMING, *(f"{name}_{unit}" for name in LENGTHS for unit in ("hw", "mm")))
 )
-
-
-_OF_THE_PELVIS = frozenset((*PELVIC, *ANGLES_3D, "hip_adduction_left_deg", "hip_adduction_right_deg"))
 
 
 def _timing_sd(strides: Sequence[Timing]) -> dict[str, float]:

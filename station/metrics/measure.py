@@ -42,8 +42,7 @@ class StrideMeter:
         self._recent = recent
         self._caster = caster
         self._pool = HarmonicPool(AMPLITUDE, HARMONICS, WINDOW, DECAY)
-        self.level_deg: float | None = None
-        self.tilt_level_deg: float | None = None
+        self._levels: dict[str, tuple[float | None, float | None]] = {}
         self.own_coef: Floats = np.full((len(Channel), 1 + 2 * HARMONICS), np.nan)
         self.hip_width_m = NOMINAL_HIP_WIDTH_M
         self.begin(profile)
@@ -54,15 +53,23 @@ class StrideMeter:
         self._bands = bands(profile)
         self.reset()
 
-    def set_level(self, obliquity_deg: float | None, tilt_deg: float | None) -> None:
-        """Standing level of this runner; ``None`` or NaN = not known, then drop counts from the mean of the run."""
-        self.level_deg = obliquity_deg if obliquity_deg is not None and np.isfinite(obliquity_deg) else None
-        self.tilt_level_deg = tilt_deg if tilt_deg is not None and np.isfinite(tilt_deg) else None
+    def set_level(self, obliquity_deg: float, tilt_deg: float, source: str) -> None:
+        """Standing level of this runner by one estimator, NaN = not known: then drop counts from the mean of the run.
+
+        It serves what that estimator measures and nothing else.
+        """
+        known = [value if np.isfinite(value) else None for value in (obliquity_deg, tilt_deg)]
+        self._levels[source] = known[0], known[1]
+
+    def forget_levels(self) -> None:
+        """Nobody stood yet."""
+        self._levels.clear()
 
     def reset(self) -> None:
         """Another runner, or a break too long to bridge."""
         self._pool.reset()
         self._fit: Fit | None = None
+        self._source: int | None = None
         self._timing: deque[Timing] = deque(maxlen=WINDOW)
         self._zones: dict[str, Zone] = {}
         self._hip_rays: deque[float] = deque(maxlen=400)
@@ -105,10 +112,11 @@ class StrideMeter:
 
     # -- accepted strides ------------------------------------------------------------------------------------------
 
-    def measure(self, cycle: Cycle, source: str | None) -> Iterator[StrideMetrics | None]:
+    def measure(self, cycle: Cycle) -> Iterator[StrideMetrics | None]:
         """Slices of work; the last one yields the result."""
         recent = self._recent
         rows = recent.between(cycle.start_s, cycle.end_s)
+        source = self._listen(rows)
         self._hip_rays.append(float(np.nanmean(recent.hip_ray(rows))))
         width = hip_width_m(float(np.mean(self._hip_rays)), self._caster)
         values = channels(recent, rows, self._caster, width)
@@ -120,7 +128,8 @@ class StrideMeter:
         weight = weights(recent, rows)
         if self._fit is not None:
             residual = values - regressors @ self._fit.coef.T
-            weight *= huber_weights(residual * np.sqrt(weight), self._fit.sigma * 1.2)
+            outliers = huber_weights(residual * np.sqrt(weight), self._fit.sigma * 1.2)
+            weight *= np.where(np.isfinite(self._fit.coef[:, 0]), outliers, 1.0)  # no curve yet: nothing lies off it
         self._pool.add(regressors, values, weight)
         yield None
         fit = self._fit = self._pool.solve()
@@ -132,7 +141,7 @@ class StrideMeter:
         elevation = float(np.nanmean(recent.rays(rows)[:, [LEFT_HIP, RIGHT_HIP], 1]))
         trust = lasting_error_deg(fit, recent.pelvis(rows)[:, 3:], source)
         context = readings.Context(
-            self._caster, width, elevation, cycle, self.level_deg, self.tilt_level_deg, source, trust
+            self._caster, width, elevation, cycle, *self._levels.get(source, (None, None)), source, trust
         )
         own = Curves(readings.level_view(self.own_coef, context))
         self.curves = pooled = Curves(readings.level_view(fit.coef, context))
@@ -149,6 +158,25 @@ class StrideMeter:
         for metrics in combine(value.out, now.out, fit, context, self._timing, hidden):  # noqa: B007 (the last)
             yield None
         yield StrideMetrics(self._stride(cycle), "ok", (), metrics, self._zone(metrics), fit.strides)
+
+    def _listen(self, rows: slice) -> str:
+        """Who measures the pelvis in a stride: that of the stride before, unless another spoke on half of the frames.
+
+        No number mixes two estimators: the frames of others are left out, what was pooled of another is forgotten.
+        """
+        recent, number = self._recent, self._source
+        sources, spoke = recent.sources(rows), np.isfinite(recent.pelvis(rows)[:, :3]).any(axis=1)
+        if number is None or (sources != number).any():
+            most = int(np.bincount(sources[spoke] if spoke.any() else sources).argmax())
+            if number is None:
+                number = most
+            elif most != number and (spoke & (sources == most)).mean() >= KNOWN_SHARE:
+                number = most
+                self.forget_all_but(0)
+                self._zones.clear()
+            recent.hear_only(rows, number)
+        self._source = number
+        return recent.source(number)
 
     def _take_drift_out(self, values: Floats, cycle: Cycle, width: float) -> None:
         """Take out of the pelvis's place what the stride did not bring back: the runner wanders over the belt.

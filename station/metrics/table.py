@@ -27,6 +27,9 @@ FRONTAL = (
     "trunk_lean_left_deg", "trunk_lean_right_deg", "heel_whip_left_deg", "heel_whip_right_deg",
 )  # fmt: skip
 
+#: What an estimator of the pelvis has a part in: these name it as their ``source``.
+OF_THE_PELVIS = frozenset((*PELVIC, *ANGLES_3D, "hip_adduction_left_deg", "hip_adduction_right_deg"))
+
 #: Every key of a stride, in the order of ``docs/metrics.md``.
 METRICS: tuple[str, ...] = (
     "stride_time_s", "cadence_spm", "stride_time_cv_pct", *PER_SIDE_TIMING[:7],
