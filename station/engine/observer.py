@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from station.config import Config
-from station.engine.pelvis import HipsEstimator, PelvisEstimator
+from station.engine.pelvis import HipsEstimator, PelvisEstimator, verified
 from station.health import WINDOW, Timings
 from station.types import Frame, Observation, Pose, View
 
@@ -41,8 +41,7 @@ class Observer:
     @property
     def verified(self) -> Mapping[str, object] | None:
         """What ``station verify`` found of the pelvis estimator; ``None`` = it was never run."""
-        found: Mapping[str, object] | None = getattr(self._pelvis, "verified", None)
-        return found
+        return verified(self._pelvis)
 
     def observe(self, frame: Frame) -> Observation:
         """Pose and pelvis reading of one frame; without a person there is no reading."""

@@ -35,6 +35,9 @@ class Outlet:
 
     Sensor times become wall labels through the newest frame: what happened ``x`` seconds before it is labelled ``x``
     before now, so a step of the clock moves labels and nothing else.
+
+    ``verified`` is what the records of ``station verify`` say of one estimator; it goes with the sessions that it
+    measured.
     """
 
     def __init__(
@@ -45,12 +48,14 @@ class Outlet:
         *,
         live: bool,
         versions: Mapping[str, str | None] | None = None,
+        verified: Mapping[str, object] | None = None,
         rules: Callable[[], Mapping[str, Any]] = dict,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._door, self._view, self._station = door, view, station
         self._live = live
         self._versions = versions or {}
+        self._verified = verified
         self._rules = rules
         self._wall = wall
         self._now_s = 0.0  # sensor time of the newest frame
@@ -132,8 +137,13 @@ class Outlet:
             self._label(summary.start_s),
             versions=self._versions,
             frames_dropped=max(0, frames_lost - self._frames_lost_before),
+            verified=self._checked(summary),
         )
         self._door.record(topics.SESSION, payload)
+
+    def _checked(self, summary: SessionSummary) -> Mapping[str, object] | None:
+        sources = {metric.source for metric in summary.metrics.values()}
+        return self._verified if self._verified and self._verified.get("estimator") in sources else None
 
     def _label(self, t_s: float) -> str:
         return wire.wall_label(self._wall() - (self._now_s - t_s))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from station.config import Config
@@ -98,6 +99,12 @@ class TagEstimator:
     def read(self, frame: Frame, pose: Pose) -> PelvisReading:
         """The tag's attitude; NaN where no tag is seen."""
         return self._tags.read(frame, pose) or PelvisReading(source=self.source)
+
+
+def verified(estimator: PelvisEstimator | None) -> Mapping[str, object] | None:
+    """What ``station verify`` found of the estimator (the markerless one of ``auto``); ``None`` = it was never run."""
+    found: Mapping[str, object] | None = getattr(estimator, "verified", None)
+    return found
 
 
 def load_pelvis(config: Config, view: View) -> PelvisEstimator:

@@ -23,7 +23,7 @@ from station.engine.journal import Journal
 from station.engine.loop import Engine, Inbox
 from station.engine.observer import Observer, load_pose
 from station.engine.outlet import Outlet
-from station.engine.pelvis import PelvisEstimator, load_pelvis
+from station.engine.pelvis import PelvisEstimator, load_pelvis, verified
 from station.engine.reload import session_settings
 from station.engine.updates import UpdateNews, report_file
 from station.engine.version import version
@@ -98,14 +98,19 @@ def run(
         inbox = Inbox()
         outbox = Outbox(config.outbox.path or state_dir() / "outbox.db", config.outbox.max_rows)
         stack.callback(outbox.close)
-        publisher = Publisher(
-            _link(config, host, port), outbox, version=version(), on_command=inbox.put, also=_discovery(config)
-        )
-        stack.callback(publisher.close)
-        stack.callback(_update_news(publisher).close)
-        session = Session(camera.view, session_settings(config))
         pelvis = load_pelvis(config, camera.view)
         say(f"pelvis   {pelvis.source}")
+        publisher = Publisher(
+            _link(config, host, port),
+            outbox,
+            version=version(),
+            on_command=inbox.put,
+            also=_discovery(config),
+            verified=verified(pelvis),
+        )
+        stack.callback(publisher.close)
+        stack.callback(_update_news(publisher, verified(pelvis)).close)
+        session = Session(camera.view, session_settings(config))
         outlet = _outlet(config, camera, publisher, session, pelvis)
         engine = Engine(
             camera,
@@ -133,10 +138,10 @@ def run(
     return 0
 
 
-def _update_news(publisher: Publisher) -> UpdateNews:
+def _update_news(publisher: Publisher, found: Mapping[str, object] | None) -> UpdateNews:
     since = wire.wall_label(time.time())
     return UpdateNews(
-        report_file(), lambda block: publisher.say(STATUS, wire.status_json("online", since, version(), block))
+        report_file(), lambda block: publisher.say(STATUS, wire.status_json("online", since, version(), block, found))
     )
 
 
@@ -147,7 +152,15 @@ def _outlet(config: Config, camera: Camera, publisher: Publisher, session: Sessi
     def rules() -> wire.JsonObject:
         return wire.rules_json(session.bands, auto_start=session.settings.auto_start)
 
-    return Outlet(publisher, camera.view, config.station.name, live=local, versions=versions, rules=rules)
+    return Outlet(
+        publisher,
+        camera.view,
+        config.station.name,
+        live=local,
+        versions=versions,
+        verified=verified(pelvis),
+        rules=rules,
+    )
 
 
 def _discovery(config: Config) -> dict[str, wire.JsonObject]:

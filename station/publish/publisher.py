@@ -57,7 +57,10 @@ class LinkStats:
 
 
 class Publisher:
-    """See :mod:`station.publish`. ``also`` maps complete topics to retained payloads said at every connect."""
+    """See :mod:`station.publish`. ``also`` maps complete topics to retained payloads said at every connect.
+
+    ``verified``: what the records of ``station verify`` say, for ``status``.
+    """
 
     def __init__(
         self,
@@ -67,13 +70,14 @@ class Publisher:
         version: str,
         on_command: Callable[[Command], None] | None = None,
         also: Mapping[str, Mapping[str, Any]] | None = None,
+        verified: Mapping[str, object] | None = None,
     ) -> None:
         link.tls(), link.password()  # a wrong file is told at the start, not in the log
         self._link = link
         self._outbox = outbox
         self._on_command = on_command
         self._waker = Waker()
-        self._sayings = Sayings(link.root, version, also or {})
+        self._sayings = Sayings(link.root, version, also or {}, verified)
         self._records = Records(outbox, self._waker.wake)
         self._up = threading.Event()
         self._closing_at_s: float | None = None

@@ -31,10 +31,16 @@ class Saying:
 
 
 class Sayings:
-    """Filled by any thread, emptied by the publisher's. ``root`` is that of the topics; ``also``: see the publisher."""
+    """Filled by any thread, emptied by the publisher's. ``root`` is that of the topics; the rest: see the publisher."""
 
-    def __init__(self, root: str, version: str, also: Mapping[str, Mapping[str, Any]]) -> None:
-        self._root, self._version = root, version
+    def __init__(
+        self,
+        root: str,
+        version: str,
+        also: Mapping[str, Mapping[str, Any]],
+        verified: Mapping[str, object] | None = None,
+    ) -> None:
+        self._root, self._version, self._verified = root, version, verified
         self._also = [Saying(topic, dumps(payload).encode(), 1, True) for topic, payload in also.items()]
         self._lock = threading.Lock()
         self._queue: deque[Saying] = deque()
@@ -117,5 +123,5 @@ class Sayings:
         self._queue.append(saying)
 
     def _presence(self, state: Literal["online", "offline"], since: str | None) -> Saying:
-        payload = status_json(state, since, self._version, self._update)
+        payload = status_json(state, since, self._version, self._update, self._verified)
         return Saying(f"{self._root}/{STATUS}", dumps(payload).encode(), 1, True)

@@ -66,6 +66,15 @@ class CurveView:
 
 
 @dataclass(frozen=True, slots=True)
+class Checked:
+    """Who measured the pelvis, and what comparing it with the reference tag found: label and value each."""
+
+    text: str
+    note: str
+    found: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """What the template shows."""
 
@@ -81,6 +90,7 @@ class Report:
     cues: tuple[tuple[str, str, str], ...]
     exercises: tuple[str, ...]
     rejected: tuple[tuple[str, int], ...]
+    checked: Checked | None
     versions: tuple[tuple[str, str], ...]
 
 
@@ -108,9 +118,36 @@ def report_of(session: Mapping[str, Any], t: Texts) -> Report:
         exercises=exercises_of(session.get("advice"), t),
         rejected=tuple((t.words("reason", str(reason)), int(finite(count) or 0))
                        for reason, count in _table(session, "rejected").items()),
+        checked=_checked(session, metrics, t),
         versions=tuple((str(name).replace("_", " "), str(version or "–"))
                        for name, version in _table(session, "versions").items()),
     )  # fmt: skip
+
+
+def _checked(session: Mapping[str, Any], metrics: Mapping[str, Any], t: Texts) -> Checked | None:
+    """``None`` where nobody measured the pelvis."""
+    sources = (_entry(metrics, name).get("source") for name in ROWS)
+    source = next((name for name in sources if isinstance(name, str) and name), None)
+    if source is None:
+        return None
+    text = t("report.checked_text", estimator=t.words("estimator", source))
+    if source == "tag":
+        return Checked(text, t("report.checked_tag"), ())
+    verified = _table(session, "verified")
+    people = int(finite(verified.get("people")) or 0)
+    if people < 1 or verified.get("estimator") != source:
+        return Checked(text, t("report.checked_never"), ())
+    gain, sd = finite(verified.get("gain")), finite(verified.get("gain_sd"))
+    drop, scatter = finite(verified.get("drop_error_deg")), finite(verified.get("scatter_deg"))
+    found = []
+    if gain is not None:
+        found.append((t("report.checked_gain"), f"{gain:.2f}°" + ("" if sd is None else f" ± {sd:.2f}")))
+    if drop is not None:
+        found.append((t("report.checked_drop"), f"{drop:.1f}°"))
+    if scatter is not None:
+        found.append((t("report.checked_scatter"), f"{scatter:.1f}°"))
+    key = "report.checked_found_one" if people == 1 else "report.checked_found"
+    return Checked(text, t(key, people=people), tuple(found))
 
 
 def exercises_of(advice: object, t: Texts) -> tuple[str, ...]:

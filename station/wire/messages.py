@@ -30,8 +30,12 @@ def session_json(
     *,
     versions: Mapping[str, str | None] | None = None,
     frames_dropped: int | None = None,
+    verified: Mapping[str, object] | None = None,
 ) -> JsonObject:
-    """The payload of a session that ended. ``start`` is its label in wall time, ``None`` in a replay."""
+    """The payload of a session that ended. ``start`` is its label in wall time, ``None`` in a replay.
+
+    ``verified``: what ``station verify`` found of the estimator at work; ``None`` = never asked.
+    """
     return {
         "schema": SESSION_SCHEMA,
         "station": station,
@@ -50,6 +54,7 @@ def session_json(
                 "n": int(metric.n),
                 "trend_per_min": number(metric.trend_per_min),
                 **({} if metric.reason is None else {"reason": metric.reason}),
+                **({} if metric.source is None else {"source": metric.source}),
             }
             for name, metric in summary.metrics.items()
         },
@@ -62,6 +67,7 @@ def session_json(
         "advice": [str(advice) for advice in summary.advice],
         "frames": {"seen": int(summary.frames_seen), "dropped": frames_dropped},
         "versions": clean(dict(versions or {})),
+        "verified": None if verified is None else clean(dict(verified)),
     }
 
 
@@ -109,9 +115,19 @@ def status_json(
     since: str | None,
     version: str,
     update: Mapping[str, str | None] | None = None,
+    verified: Mapping[str, object] | None = None,
 ) -> JsonObject:
-    """The payload of the station's presence; in a last will ``since`` is ``None``: nobody was there to read a clock."""
-    return {"state": state, "since": since, "version": version, "update": {**_UPDATE_IDLE, **(update or {})}}
+    """The payload of the station's presence; in a last will ``since`` is ``None``: nobody was there to read a clock.
+
+    ``verified``: what ``station verify`` found of the estimator at work; ``None`` = never asked.
+    """
+    return {
+        "state": state,
+        "since": since,
+        "version": version,
+        "update": {**_UPDATE_IDLE, **(update or {})},
+        "verified": None if verified is None else clean(dict(verified)),
+    }
 
 
 def live_json(live: Live, pose: Pose | None, view: View | None = None) -> JsonObject:

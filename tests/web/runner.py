@@ -135,11 +135,17 @@ def cue(
             "metric": metric or "pelvic_drop_peak_left_deg", "because": [34, 35, 36, 38, 39, 40, 41]}  # fmt: skip
 
 
+#: What six people who wore the tag said of the station's estimator.
+VERIFIED = {"people": 6, "estimator": "fused", "gain": 0.91, "gain_sd": 0.12, "bias_sd_deg": 0.7, "scatter_deg": 1.4,
+            "drop_error_deg": 0.8}  # fmt: skip
+
+
 def session(name: str = SESSION) -> dict[str, Any]:
     """A ``hipline.session/1`` of a twenty-minute run whose left drop grows."""
 
-    def entry(median: float, iqr: float, ci95: float, trend: float) -> dict[str, Any]:
-        return {"median": median, "iqr": iqr, "ci95": ci95, "n": 1654, "trend_per_min": trend}
+    def entry(median: float, iqr: float, ci95: float, trend: float, source: str | None = None) -> dict[str, Any]:
+        known = {"median": median, "iqr": iqr, "ci95": ci95, "n": 1654, "trend_per_min": trend}
+        return known if source is None else {**known, "source": source}
 
     turn = [2 * math.pi * i / 100 for i in range(101)]
     curves = {
@@ -152,11 +158,11 @@ def session(name: str = SESSION) -> dict[str, Any]:
         "schema": "hipline.session/1", "station": "tm-07", "session": name, "start": "2026-11-22T10:00:00.000Z",
         "duration_s": 1204.0, "profile": None, "strides": 1654, "rejected": {"gap": 12, "walking": 31},
         "metrics": {
-            "stability": entry(74.0, 9.0, 1.0, -0.6),
+            "stability": entry(74.0, 9.0, 1.0, -0.6, "fused"),
             "cadence_spm": entry(169.4, 2.1, 0.3, -0.1),
-            "pelvic_drop_peak_left_deg": entry(7.2, 1.6, 0.3, 0.08),
-            "pelvic_drop_peak_right_deg": entry(4.4, 1.3, 0.3, 0.01),
-            "pelvic_drop_difference_deg": entry(2.8, 1.4, 0.4, 0.07),
+            "pelvic_drop_peak_left_deg": entry(7.2, 1.6, 0.3, 0.08, "fused"),
+            "pelvic_drop_peak_right_deg": entry(4.4, 1.3, 0.3, 0.01, "fused"),
+            "pelvic_drop_difference_deg": entry(2.8, 1.4, 0.4, 0.07, "fused"),
             "sway_hw": entry(0.17, 0.04, 0.01, 0.0),
             "stride_time_cv_pct": entry(1.8, 0.6, 0.2, 0.0),
             "contact_time_left_ms": entry(251.0, 9.0, 2.0, 0.2),
@@ -170,6 +176,7 @@ def session(name: str = SESSION) -> dict[str, Any]:
         "advice": ["side plank", "lateral band walks", "glute work"],
         "frames": {"seen": 36110, "dropped": 12},
         "versions": {"app": "0.1.0", "pose_model": "e9a5c5cb", "pelvis_model": None, "kernel": "0.1.0"},
+        "verified": VERIFIED,
     }  # fmt: skip
 
 

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import paho.mqtt.client as mqtt
 import pytest
@@ -149,6 +150,45 @@ class TestReport:
         assert [row.zone for row in report.headline] == ["unsure", "green"]
         assert next(row.drift for row in report.rows if row.name == "sway_hw") == "0.00"
 
+    def test_what_verify_found_is_told_with_the_run(self, web: WebServer, token: str) -> None:
+        text = ask(web, f"/s/{token}").text
+        for wanted in ("How far to trust it", "on 6 people", "0.91° ± 0.12", "0.8°", "1.4°", "how the waist looks"):
+            assert wanted in text, wanted
+
+    @pytest.mark.parametrize(
+        ("source", "verified", "says", "found"),
+        [
+            ("fused", runner.VERIFIED, "on 6 people", 3),
+            ("fused", {**runner.VERIFIED, "people": 1, "gain_sd": None, "gain": None}, "on one person", 2),
+            ("fused", None, "never compared", 0),
+            ("optical", runner.VERIFIED, "never compared", 0),
+            ("tag", runner.VERIFIED, "goes with the pelvis", 0),
+            ("tag", None, "goes with the pelvis", 0),
+        ],
+    )
+    def test_a_record_speaks_of_the_estimator_that_measured(
+        self, source: str, verified: dict[str, Any] | None, says: str, found: int
+    ) -> None:
+        from station.web.report import report_of
+        from station.web.texts import texts
+
+        session = {**runner.session(), "verified": verified}
+        for entry in session["metrics"].values():
+            if "source" in entry:
+                entry["source"] = source
+        checked = report_of(session, texts("en")).checked
+        assert checked is not None
+        assert says in checked.note
+        assert len(checked.found) == found
+
+    def test_nothing_is_said_of_trust_where_no_pelvis_was_measured(self) -> None:
+        from station.web.report import report_of
+        from station.web.texts import texts
+
+        session = runner.session()
+        session["metrics"] = {"cadence_spm": session["metrics"]["cadence_spm"]}
+        assert report_of(session, texts("en")).checked is None
+
     def test_exports_are_the_session(self, web: WebServer, token: str) -> None:
         assert ask(web, f"/s/{token}/session.json").json == runner.session()
         lines = ask(web, f"/s/{token}/session.csv").text.splitlines()
@@ -211,12 +251,13 @@ class TestReport:
     @given(
         junk=st.dictionaries(
             st.sampled_from(["metrics", "zones", "curves", "cues", "advice", "rejected", "versions", "start", "strides",
-                             "duration_s"]),
+                             "duration_s", "verified"]),
             st.recursive(
                 st.none() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
                 lambda inner: st.lists(inner, max_size=4)
                 | st.dictionaries(st.sampled_from(["pelvic_drop_peak_left_deg", "median", "mean", "sd", "obliquity",
-                                                   "ci95", "t_s", "cue", "stability"]), inner, max_size=4),
+                                                   "ci95", "t_s", "cue", "stability", "source", "people",
+                                                   "estimator", "gain"]), inner, max_size=4),
                 max_leaves=12,
             ),
         )
