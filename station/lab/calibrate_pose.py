@@ -1,8 +1,9 @@
-"""Measures the activation ranges behind the int8 layers of the pose models: ``python -m station.lab.calibrate_pose``.
+"""Measures what the narrow int8 pose models need to know: ``python -m station.lab.calibrate_pose``.
 
 Runs the folded float models over crops of runners, moved, turned, scaled, mirrored and dimmed a little, and writes for
-each activation the lowest and highest value to ``station/models/ranges_*.json``. Only these numbers are committed, so
-that building a model needs no pictures and comes out the same everywhere. Prints the sha256 of the models that they
+each activation the lowest and highest value to ``station/models/ranges_*.json``, and what the head finds where the
+narrow models do not look (``rest.npz``). Only these numbers are committed, so that building a model needs no pictures
+and comes out the same everywhere. Prints the sha256 of the models that they
 make; put it into ``station/models/recipes.py``.
 """
 
@@ -17,6 +18,7 @@ import sys
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -26,6 +28,7 @@ from station.inference import Model
 from station.lab.crops import runners
 from station.models import build, quantize
 from station.models.graph import pack
+from station.models.narrow import head_input, narrow, narrowed
 from station.models.recipes import RECIPES, Recipe, built_model
 from station.pose.crop import Cropper
 from station.pose.detector import Detector
@@ -82,6 +85,30 @@ def measure(recipe: Recipe, pictures: Iterable[Pixels]) -> dict[str, tuple[float
     }
 
 
+def measure_rest(recipe: Recipe, pictures: Sequence[Pixels]) -> build.Rest:
+    """The mean of what the head of the float model is given, less what it is given of the narrow crop."""
+    shipped, width_px = build.shipped_file(recipe), recipe.width_px
+    assert width_px is not None
+    wide, slim = build.folded(recipe, shipped), build.folded(recipe, shipped)
+    cells = head_input(wide)
+    shape = cells.shape[1:]
+    narrow(slim, width_px, np.zeros(shape, np.float32))
+    aside = (SIZE_PX - width_px) // 2
+    total = np.zeros(shape)
+    with tempfile.TemporaryDirectory() as folder:
+        probes = []
+        for number, (graph, output) in enumerate(((wide, cells), (slim, narrowed(slim)))):
+            graph.outputs = [output]
+            path = Path(folder) / f"{number}.tflite"
+            path.write_bytes(pack(graph))
+            probes.append(Model(path, threads=2))
+        for picture in pictures:
+            for probe, sign, part in zip(probes, (1, -1), (picture, picture[:, aside : SIZE_PX - aside]), strict=True):
+                probe.run(part[np.newaxis], 1 / 255)
+                total += sign * probe.output(int(np.prod(shape))).reshape(shape)
+    return np.asarray(total / len(pictures), np.float16).astype(np.float32)
+
+
 def _as_json(count: int, ranges: dict[str, tuple[float, float]]) -> str:
     """One line for each range: changes can be read in a diff."""
     lines = ",\n".join(f"  {json.dumps(name)}: [{low}, {high}]" for name, (low, high) in ranges.items())
@@ -103,11 +130,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         build.build(("detector", "lite-float", "full-float"), say=lambda line: print(line, file=sys.stderr))
         pictures = crops(arguments.sources, arguments.every)
+        rests = {name: measure_rest(recipe, pictures) for name, recipe in RECIPES.items() if recipe.width_px}
+        stored: dict[str, Any] = {name: rest.astype(np.float16) for name, rest in rests.items()}
+        np.savez_compressed(arguments.out / build.REST_FILE, **stored)
         for recipe in RECIPES.values():
             if recipe.ranges is not None:
                 ranges = measure(recipe, pictures)
                 (arguments.out / recipe.ranges).write_text(_as_json(len(pictures), ranges), "utf-8")
-                data = build.make(recipe, build.shipped_file(recipe), ranges)
+                data = build.make(recipe, build.shipped_file(recipe), ranges, rests.get(recipe.name))
                 print(f"{recipe.name}: {len(ranges)} ranges from {len(pictures)} crops, sha256 {_hash(data)}")
     except HiplineError as error:
         print(error, file=sys.stderr)

@@ -11,14 +11,21 @@ from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from station.errors import ModelError
 from station.models.fetch import checked, fetch
 from station.models.flatbuffer import FormatError
 from station.models.fold import fold, keep_channels
 from station.models.graph import Graph, GraphError, pack, parse
+from station.models.narrow import WHOLE, narrow
 from station.models.quantize import Ranges, Rule, quantize
 from station.models.recipes import RECIPES, Origin, Recipe, Shipped, models_folder
 
+Rest = NDArray[np.float32]
+#: Holds :func:`load_rest` of every narrow model (float16: finer would be noise).
+REST_FILE = "rest.npz"
 _SHIPPED_FOLDER = "shipped"
 #: Found by making one layer int8 at a time: two that are alone to blame for most of int8's error, and five larger ones
 #: that hardly matter (four of them serve the heatmaps only).
@@ -27,7 +34,7 @@ _PATIENT = frozenset(f"model_1/model/re_lu_{number}/Relu6" for number in (36, 37
 RULE = Rule(
     smallest=8,
     largest=16,
-    keep_float=_SENSITIVE,
+    keep_float=_SENSITIVE | {WHOLE},
     also_int8=_PATIENT | {"model_1/model/batch_normalization_14/FusedBatchNormV3"},
 )
 
@@ -71,13 +78,15 @@ def is_built(recipe: Recipe, folder: Path) -> bool:
         return False
 
 
-def make(recipe: Recipe, shipped: bytes, ranges: Ranges | None = None) -> bytes:
+def make(recipe: Recipe, shipped: bytes, ranges: Ranges | None = None, rest: Rest | None = None) -> bytes:
     """The model of a recipe from the shipped file's bytes: the same bytes for the same input, on every machine.
 
-    ``ranges`` stand in for the committed ones.
+    ``ranges`` and ``rest`` stand in for the committed ones.
     """
     try:
         graph = folded(recipe, shipped)
+        if recipe.width_px is not None:
+            narrow(graph, recipe.width_px, load_rest(recipe.name) if rest is None else rest)
         if recipe.ranges is not None:
             quantize(graph, ranges or load_ranges(recipe.ranges), RULE)
         return pack(graph)
@@ -99,6 +108,12 @@ def load_ranges(file: str) -> Ranges:
     """Committed activation ranges by short tensor name."""
     table = json.loads((resources.files("station.models") / file).read_text("utf-8"))
     return {name: (float(low), float(high)) for name, (low, high) in table["ranges"].items()}
+
+
+def load_rest(name: str) -> Rest:
+    """What a narrow model's head is given beside its own cells: :func:`station.models.narrow.narrow`."""
+    with (resources.files("station.models") / REST_FILE).open("rb") as file, np.load(file) as arrays:
+        return np.asarray(arrays[name], np.float32)
 
 
 def store(path: Path, data: bytes) -> None:

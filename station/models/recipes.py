@@ -28,10 +28,11 @@ class Shipped:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How one model is made: folded, pruned to ``outputs`` and to some ``channels`` of them, then mixed int8.
+    """How one model is made: folded, pruned to ``outputs`` and to some ``channels`` of them, narrowed, then mixed int8.
 
-    ``ranges`` is the file of its activation ranges; without one the model stays float32. ``sha256`` is that of the
-    result, the same on every machine and for every package the file came from.
+    ``ranges`` is the file of its activation ranges; without one the model stays float32. ``width_px``: of its input,
+    where that is not square. ``sha256`` is that of the result, the same on every machine and for every package the
+    file came from.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Recipe:
     outputs: tuple[str, ...]
     sha256: str
     ranges: str | None = None
+    width_px: int | None = None
     channels: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
 
@@ -82,15 +84,17 @@ RECIPES: Mapping[str, Recipe] = {
             "f0b5b5ffc7772a322f0dcfc8406ec19421d81859bf2cbc9403da838871fbf47c",
         ),
         Recipe(
-            "lite", "pose_lite_int8.tflite", _LITE, _POINTS_PRESENCE_HEATMAPS,
-            "9dc9fa0248a0fb15efd9c05c1bf13c76d20b0309bae47f7a3e110debfd464d2b",
+            "lite", "pose_lite_192_int8.tflite", _LITE, _POINTS_PRESENCE_HEATMAPS,
+            "21c17f106a012353bb8b0b7198811b28e161b11d23d6cbfbb441dd7ca4681c36",
             ranges="ranges_lite.json",
+            width_px=192,
             channels=_HEATMAPS,
         ),
         Recipe(
-            "full", "pose_full_int8.tflite", _FULL, _POINTS_PRESENCE_HEATMAPS,
-            "5e84c6d825fcc5ae4c9f937d3cb2616385bde48d67061d4039663cbefc2f3e56",
+            "full", "pose_full_192_int8.tflite", _FULL, _POINTS_PRESENCE_HEATMAPS,
+            "17dc2bf274c004eed0b453872684459da0c3e6954044159522226a281d26388e",
             ranges="ranges_full.json",
+            width_px=192,
             channels=_HEATMAPS,
         ),
         Recipe(

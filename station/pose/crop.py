@@ -17,23 +17,26 @@ _BLACK_YUV = (16, 128, 128)
 class Cropper:
     """Crops of ``size_px`` squared (even). Outside the picture is black, or its edge continued with ``replicate``.
 
-    The returned array is the cropper's own and is overwritten by the next call.
+    With ``width_px`` (a multiple of 4) only the middle columns are cut. The returned array is the cropper's own and is
+    overwritten by the next call.
     """
 
-    def __init__(self, size_px: int, *, replicate: bool) -> None:
+    def __init__(self, size_px: int, *, replicate: bool, width_px: int | None = None) -> None:
         self._size = size_px
+        width_px = width_px or size_px
+        self._aside_px = (size_px - width_px) // 2
         self._border = cv2.BORDER_REPLICATE if replicate else cv2.BORDER_CONSTANT
-        half = size_px // 2
-        self._rgb = np.empty((size_px, size_px, 3), np.uint8)
+        self._rgb = np.empty((size_px, width_px, 3), np.uint8)
         self._bgr = np.empty_like(self._rgb)
-        self._yuv = np.empty((size_px * 3 // 2, size_px), np.uint8)
+        self._yuv = np.empty((size_px * 3 // 2, width_px), np.uint8)
         self._luma = self._yuv[:size_px]
-        chroma = self._yuv[size_px:].reshape(2, half, half)
+        chroma = self._yuv[size_px:].reshape(2, size_px // 2, width_px // 2)
         self._chroma = (chroma[0], chroma[1])
 
     def crop(self, frame: Frame, region: Region) -> Pixels:
-        """``region`` of ``frame`` as RGB, (size, size, 3)."""
+        """``region`` of ``frame`` as RGB, (size, width, 3)."""
         matrix = region.to_crop(self._size)
+        matrix[0, 2] -= self._aside_px
         if frame.layout == "rgb":
             self._warp(frame.image, matrix, self._rgb)
         elif frame.layout == "bgr":
@@ -58,17 +61,18 @@ class Cropper:
         """Sample ``plane`` at ``matrix`` into ``out``; a much larger region is reduced first: no pixel is skipped."""
         factor = int(0.5 / np.hypot(matrix[0, 0], matrix[1, 0]))
         if factor >= 2:
-            plane, matrix = _reduced(plane, matrix, factor, out.shape[0])
+            plane, matrix = _reduced(plane, matrix, factor, (out.shape[1], out.shape[0]))
         cv2.warpAffine(
             plane, matrix, (out.shape[1], out.shape[0]), dst=out, flags=cv2.INTER_LINEAR,
             borderMode=self._border, borderValue=(black, black, black),
         )  # fmt: skip
 
 
-def _reduced(plane: Pixels, matrix: Floats, factor: int, size_px: int) -> tuple[Pixels, Floats]:
+def _reduced(plane: Pixels, matrix: Floats, factor: int, size_px: tuple[int, int]) -> tuple[Pixels, Floats]:
     """The part of ``plane`` that the crop shows, averaged over ``factor``² pixels, and the matrix that goes with it."""
     back = cv2.invertAffineTransform(matrix)
-    corners = np.array([[0, 0], [size_px, 0], [0, size_px], [size_px, size_px]]) @ back[:, :2].T + back[:, 2]
+    width, height = size_px
+    corners = np.array([[0, 0], [width, 0], [0, height], [width, height]]) @ back[:, :2].T + back[:, 2]
     rows, columns = plane.shape[:2]
     low = np.maximum(np.floor(corners.min(axis=0)).astype(int) - 2 * factor, 0)
     high = np.minimum(np.ceil(corners.max(axis=0)).astype(int) + 2 * factor, (columns, rows))

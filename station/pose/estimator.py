@@ -18,7 +18,7 @@ from station.pose.sides import SideKeeper
 from station.types import KEYPOINTS, Floats, Frame, Pixels, Pose
 
 SIZE_PX = 256
-_CELLS = 64  # of a heatmap, each way
+_CELL_PX = 4  # of a heatmap
 _POINTS = 39  # 33 of the body, 2 that place the next crop, 4 unused
 _HIP_CENTRE, _CIRCLE_EDGE = 33, 34
 
@@ -55,12 +55,18 @@ class Landmarks:
 
 
 class LandmarkModel:
-    """BlazePose's landmark model (256 px input; 39 times x, y, z, visibility, presence; 39 heatmaps of 64 cells)."""
+    """BlazePose's landmark model (256 px input; 39 times x, y, z, visibility, presence; 39 heatmaps of 64 cells).
+
+    The station's own look at the middle columns of the crop only; their points are still those of the whole crop.
+    """
 
     def __init__(self, model: Model) -> None:
         self._model = model
-        self._cropper = Cropper(SIZE_PX, replicate=True)
-        heatmaps = next((info for info in model.outputs if info.shape[1:3] == (_CELLS, _CELLS)), None)
+        width_px = model.inputs[0].shape[2]
+        self._cropper = Cropper(SIZE_PX, replicate=True, width_px=width_px)
+        self._cells = (width_px // _CELL_PX, SIZE_PX // _CELL_PX)
+        self._aside_px = np.array([(SIZE_PX - width_px) / 2, 0.0])
+        heatmaps = next((info for info in model.outputs if info.shape[1:3] == self._cells[::-1]), None)
         if heatmaps is None:
             raise ModelError(f"{model.path}: has no heatmaps; run `station model build`")
         self._heatmaps = heatmaps.name
@@ -73,7 +79,7 @@ class LandmarkModel:
         return self.landmarks(region)
 
     def crop(self, frame: Frame, region: Region) -> Pixels:
-        """What the model looks at, (256, 256, 3) RGB; overwritten by the next call."""
+        """What the model looks at, RGB; overwritten by the next call."""
         return self._cropper.crop(frame, region)
 
     def infer(self, crop: Pixels) -> None:
@@ -84,9 +90,9 @@ class LandmarkModel:
         """What the last run found, the crop having been that of ``region``."""
         values = self._model.output(5 * _POINTS).reshape(_POINTS, 5).astype(np.float64)
         crop_xy = values[:, :2]
-        near = window_index(crop_xy[_ROWS], _CELLS, SIZE_PX / _CELLS, self._channels)
-        logits = self._model.output(self._heatmaps, near)
-        crop_xy[_ROWS] = refine(crop_xy[_ROWS], logits, _CELLS, SIZE_PX / _CELLS)
+        ours = crop_xy[_ROWS] - self._aside_px
+        logits = self._model.output(self._heatmaps, window_index(ours, self._cells, _CELL_PX, self._channels))
+        crop_xy[_ROWS] = refine(ours, logits, self._cells, _CELL_PX) + self._aside_px
         seen, there = 1 / (1 + np.exp(-values[:, 3:].T.clip(-60, 60)))
         # The model counts from the edge of the first pixel, the picture from its centre.
         xy_px = region.to_picture(crop_xy - 0.5, SIZE_PX)

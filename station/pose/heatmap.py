@@ -21,19 +21,22 @@ _FADE_IN = (0.1, 0.4)  # highest probability in the window: below the first no c
 _WINDOW = np.arange(-_REACH_CELLS, _REACH_CELLS + 1)
 
 
-def window_index(crop_xy: Floats, cells: int, cell_px: float, channels: Sequence[int]) -> tuple[Any, ...]:
-    """NumPy index of the windows around points (n, 2) in heatmaps (1, cells, cells, channels): it selects (n, 9, 9)."""
-    x, y = (axis.clip(0, cells - 1) for axis in _window(crop_xy, cell_px))
+def window_index(crop_xy: Floats, cells: tuple[int, int], cell_px: float, channels: Sequence[int]) -> tuple[Any, ...]:
+    """NumPy index of the windows around points (n, 2) in heatmaps of ``cells`` (columns, rows): it selects (n, 9, 9).
+
+    Heatmaps are (1, rows, columns, channels).
+    """
+    x, y = (axis.clip(0, count - 1) for axis, count in zip(_window(crop_xy, cell_px), cells, strict=True))
     return 0, y[:, :, np.newaxis], x[:, np.newaxis, :], np.asarray(channels)[:, np.newaxis, np.newaxis]
 
 
-def refine(crop_xy: Floats, logits: NDArray[np.float32], cells: int, cell_px: float) -> Floats:
+def refine(crop_xy: Floats, logits: NDArray[np.float32], cells: tuple[int, int], cell_px: float) -> Floats:
     """Points (n, 2), in crop pixels from the edge, moved to where the windows of their heatmaps (n, 9, 9) put them.
 
     A cell stands for its near edge, not its middle: so the model was trained. A point outside the crop stays.
     """
     x, y = _window(crop_xy, cell_px)
-    inside_x, inside_y = ((axis >= 0) & (axis < cells) for axis in (x, y))
+    inside_x, inside_y = ((axis >= 0) & (axis < count) for axis, count in zip((x, y), cells, strict=True))
     probability = 1 / (1 + np.exp(-logits.astype(np.float64)))
     probability *= inside_y[:, :, np.newaxis] & inside_x[:, np.newaxis, :]
     peak = probability.max(axis=(1, 2))

@@ -231,5 +231,5 @@ def test_merit_prefers_the_large_and_central() -> None:
 def test_loading_an_unknown_model_is_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="heavy: no such pose model; choose one of lite, full"):
         PoseEstimator.load("heavy")
-    with pytest.raises(ModelError, match=r"pose_lite_int8\.tflite: missing; run `station model build`"):
+    with pytest.raises(ModelError, match=r"pose_lite_192_int8\.tflite: missing; run `station model build`"):
         PoseEstimator.load("lite", folder=tmp_path)

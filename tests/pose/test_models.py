@@ -16,16 +16,18 @@ import pytest
 from station.errors import ModelError
 from station.inference import Model
 from station.models import cli
-from station.models.build import build, folded, make
+from station.models.build import build, folded, load_rest, make
 from station.models.fetch import fetch
 from station.models.flatbuffer import FormatError
 from station.models.fold import densify
-from station.models.graph import Tensor, pack, parse
+from station.models.graph import GraphError, Tensor, pack, parse
 from station.models.info import info, ops_by_type
+from station.models.narrow import narrow
 from station.models.quantize import _activation_quant, _symmetric
 from station.models.recipes import RECIPES, built_model, models_folder
 from station.models.tflite_schema import FLOAT16
 from station.pose.crop import Cropper
+from station.pose.estimator import LandmarkModel
 from station.pose.region import Region
 from station.types import Pixels
 from tests.pose.conftest import bgr
@@ -67,20 +69,25 @@ def test_folding_and_pruning_change_no_bit_of_the_outputs(name: str, shipped: Pa
 
 
 @pytest.mark.parametrize("name", LANDMARKS)
-def test_mixed_int8_keeps_the_landmarks(name: str, models: Path, clip: list[Pixels]) -> None:
-    """Mean distance of hips and ankles to the float model's, in pixels of the 256 px crop."""
-    exact, ours = (Model(*built_model(variant), threads=2) for variant in (f"{name}-float", name))
-    cropper, away = Cropper(256, replicate=True), []
+def test_narrow_and_mixed_int8_keep_the_landmarks(name: str, models: Path, clip: list[Pixels]) -> None:
+    """Mean distance of hips and ankles to the wide float model's, as the station reads them, in pixels of the crop."""
+    exact, ours = (LandmarkModel(Model(*built_model(variant), threads=2)) for variant in (f"{name}-float", name))
+    region, away = Region(640.0, 340.0, 820.0), []
     for image in clip[::6]:
-        crop = cropper.crop(bgr(image), Region(640.0, 340.0, 820.0))
-        points = []
-        for model in (exact, ours):
-            model.run(crop[np.newaxis], 1 / 255)
-            points.append(model.output(195).reshape(39, 5)[[23, 24, 27, 28], :2])
-        away.append(np.linalg.norm(points[0] - points[1], axis=1))
+        points = [model.read(bgr(image), region).xy_px[[23, 24, 27, 28]] for model in (exact, ours)]
+        away.append(np.linalg.norm(points[0] - points[1], axis=1) * 256 / 820)
     hips, ankles = np.mean(away, axis=0).reshape(2, 2).mean(axis=1)
     assert hips < 0.8
     assert ankles < 1.5
+
+
+def test_a_width_without_whole_cells_is_refused(shipped: Path) -> None:
+    for width_px in (128 + 16, 160, 256, 0):
+        graph = folded(RECIPES["lite"], shipped_bytes("lite", shipped))
+        with pytest.raises(GraphError, match=f"cannot be made {width_px} px wide"):
+            narrow(graph, width_px, load_rest("lite"))
+    with pytest.raises(GraphError, match="does not fit what is to be added"):
+        narrow(folded(RECIPES["lite"], shipped_bytes("lite", shipped)), 192, load_rest("full"))
 
 
 @pytest.mark.parametrize("name", LANDMARKS)
@@ -157,7 +164,7 @@ def test_building_twice_needs_neither_network_nor_time(models: Path, tmp_path: P
     paths = build(("lite", "detector"), tmp_path, source=tmp_path / "nowhere", say=said.append)
     assert time.perf_counter() - start < 1
     assert said == []
-    assert [path.name for path in paths] == ["pose_lite_int8.tflite", "pose_detector_float.tflite"]
+    assert [path.name for path in paths] == ["pose_lite_192_int8.tflite", "pose_detector_float.tflite"]
 
 
 def test_a_damaged_model_is_built_again_from_the_kept_file(
@@ -170,7 +177,7 @@ def test_a_damaged_model_is_built_again_from_the_kept_file(
     assert [entry["state"] for entry in info(tmp_path) if entry["name"] == "lite"] == ["damaged"]
     build(("lite",), tmp_path, say=quiet)
     assert [entry["state"] for entry in info(tmp_path) if entry["name"] == "lite"] == ["ok"]
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["pose_lite_int8.tflite", "shipped"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["pose_lite_192_int8.tflite", "shipped"]
 
 
 def test_another_file_than_the_pinned_one(models: Path, tmp_path: Path) -> None:
@@ -236,7 +243,7 @@ def test_the_commands(models: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     arguments = ["model", "build", "--folder", str(tmp_path), "--from", str(models / "shipped")]
     assert cli.main(arguments) == 0
     out = capsys.readouterr().out.splitlines()
-    assert out == [str(tmp_path / "pose_lite_int8.tflite"), str(tmp_path / "pose_detector_float.tflite")]
+    assert out == [str(tmp_path / "pose_lite_192_int8.tflite"), str(tmp_path / "pose_detector_float.tflite")]
     assert cli.main(["model", "info", "--json", "--folder", str(tmp_path)]) == 0
     entries = {entry["name"]: entry for entry in json.loads(capsys.readouterr().out)}
     assert entries["lite"]["state"] == "ok"

@@ -315,7 +315,7 @@ def test_a_release_of_this_project_for_every_target(repository: Path, tmp_path: 
     assert set(manifests) == {str(target) for target in TARGETS}
     for manifest in manifests.values():
         assert 100e6 < manifest.download_size < 300e6
-        assert {path.path for path in manifest.of_kind("model")} >= {"models/pose_lite_int8.tflite"}
+        assert {path.path for path in manifest.of_kind("model")} >= {"models/pose_lite_192_int8.tflite"}
         assert {path.path for path in manifest.of_kind("unit")} >= {"systemd/station.service"}
     assert release.main(["v90.0.0", "--source", str(clone), "--compare", str(tmp_path / "90.0.0")]) == 0
     assert build("90.0.1", *sign) == 0
