@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 #: A tag that was seen so recently is still worn: while it is hidden nothing is said, for its level is not that of
 #: the markerless estimator [s].
 WORN_S = 2.0
+#: A runner who is new is looked at for a tag this long; a tag put on later is found within so much [s].
+CLOSELY_S, LATER_EVERY_S = 5.0, 2.0
 
 
 class Verified:
@@ -39,7 +41,11 @@ class Verified:
 
 
 class TagFirst:
-    """Reads the tag when one is worn, else ``markerless``. Every reading carries the name of who said it."""
+    """Reads the tag when one is worn, else ``markerless``. Every reading carries the name of who said it.
+
+    Nobody puts a tag on while running, and a search costs as much as all the rest of a frame: so whoever came without
+    one is looked at only now and then.
+    """
 
     def __init__(self, view: View, markerless: PelvisEstimator) -> None:
         from station.tag import TagEstimator  # noqa: PLC0415 (OpenCV's detector loads for those who look for tags)
@@ -47,6 +53,8 @@ class TagFirst:
         self.markerless = markerless
         self.source, self.model = markerless.source, markerless.model
         self._tag = TagEstimator(view)
+        self._came_s = self._next_s = -math.inf
+        self._someone = False
 
     @property
     def verified(self) -> Mapping[str, object] | None:
@@ -56,9 +64,21 @@ class TagFirst:
 
     def read(self, frame: Frame, pose: Pose) -> PelvisReading:
         """The tag's word, NaN while it is hidden for a moment; the markerless one's where no tag is worn."""
-        reading = self._tag.read(frame, pose)
+        reading = self._tag.read(frame, pose) if self._looks(frame.t_s, pose.someone) else None
         if reading is not None:
             return reading
         if frame.t_s - self._tag.seen_s < WORN_S:
             return PelvisReading(source="tag")
         return self.markerless.read(frame, pose)
+
+    def _looks(self, t_s: float, someone: bool) -> bool:
+        """Whether this frame is searched: a tag is worn, the runner is new, or it is time again."""
+        if someone and not self._someone:
+            self._came_s = t_s
+        self._someone = someone
+        if t_s - self._tag.seen_s < WORN_S or t_s - self._came_s < CLOSELY_S:
+            return True
+        if t_s < self._next_s:
+            return False
+        self._next_s = t_s + LATER_EVERY_S
+        return True

@@ -20,17 +20,20 @@ _HIPS_OF_TRUNK = 0.36
 #: The belt that is rigid with the pelvis: above what the thighs move, below where the spine bends; half its width
 #: stays clear of the outline, beside which the background shows.
 BELT_LOW, BELT_HIGH, BELT_HALF = 0.18, 0.34, 0.26
-_STEP = 0.03
+#: Points followed, from left to right and from low to high.
+_COLUMNS, _ROWS = 10, 7
 #: What is cut out about the middle of the hips: to the sides, above, below.
 _ASIDE, _ABOVE, _BELOW = 0.55, 0.65, 0.15
-#: Side of the window that Lucas-Kanade compares.
-_WINDOW = 0.08
+#: Height of the window that Lucas-Kanade compares; its width is less: what tells up from down are level edges.
+_WINDOW, _WINDOW_SHAPE = 0.08, 0.7
 #: Bigger patches are shrunk until the trunk is this long [px]: a 720-line picture needs none of it.
 _TRUNK_PX = 180.0
 _SMALLEST_TRUNK_PX = 24.0
 #: A point that does not come back to where it started within this much [px] when followed backward was lost.
 _RETURN_PX = 0.35
 _LEVELS = 2
+#: Where Lucas-Kanade stops: steps, and a step so small [px].
+_STOP = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 10, 0.02)
 #: Mean squared slope of brightness upward [(grey level / px)^2] from which on a window shows how far it moved up or
 #: down. Plain cloth has less, and what Lucas-Kanade finds there are folds and noise.
 _TEXTURE = 1.0
@@ -39,7 +42,16 @@ _TEXTURE = 1.0
 _PULL, _GROW, _LEAN = 0.08, 0.03, 0.05
 #: A pose this far [trunks] from the patch is another person, or the patch is lost: start over there.
 _FAR = 0.4
-_FEWEST = 16
+_FEWEST = 10
+
+
+def _grid() -> Floats:
+    x = np.linspace(-BELT_HALF, BELT_HALF, _COLUMNS)
+    y = np.linspace(BELT_LOW, BELT_HIGH, _ROWS)
+    return np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
+
+
+_GRID = _grid()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -125,13 +137,14 @@ class Patch:
     def follow(self, frame: Frame) -> Flow | None:
         """How the points of the belt moved into ``frame``; ``None`` when too few could be followed."""
         image = luma(frame, self._box_px, self._zoom)
-        grid = _grid() * self._trunk_px
+        grid = _GRID * self._trunk_px
         points = (self._middle_px + grid @ self._axes).astype(np.float32)
         inside = ((points > 2) & (points < np.array(image.shape[::-1]) - 3)).all(axis=1)
         points, grid = points[inside], grid[inside]
         if len(points) < _FEWEST:
             return None
-        window = int(max(9, round(_WINDOW * self._trunk_px))) | 1
+        height = int(max(9, round(_WINDOW * self._trunk_px))) | 1
+        window = (int(max(7, round(_WINDOW_SHAPE * height))) | 1, height)
         found, back, kept = _follow(self._image, image, points, window)
         kept &= np.abs(back - points).max(axis=1) < _RETURN_PX
         if np.count_nonzero(kept) < _FEWEST:
@@ -139,32 +152,33 @@ class Patch:
         motion = (found[kept] - points[kept]) @ self._axes.T
         centre = np.array([0.0, (BELT_LOW + BELT_HIGH) / 2 * self._trunk_px])
         textured = int(np.count_nonzero(_steepness(self._image, window, points[kept]) > _TEXTURE))
-        return Flow((grid[kept] - centre) / self._zoom, motion / self._zoom, self._axes, len(_grid()), textured)
+        return Flow((grid[kept] - centre) / self._zoom, motion / self._zoom, self._axes, len(_GRID), textured)
 
 
 def _follow(
-    before: Pixels, after: Pixels, points: NDArray[np.float32], window: int
+    before: Pixels, after: Pixels, points: NDArray[np.float32], window: tuple[int, int]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
-    size = (window, window)
-    guess = points.copy()
-    found, good, _ = cv2.calcOpticalFlowPyrLK(before, after, points, guess, winSize=size, maxLevel=_LEVELS)
-    back, good_too, _ = cv2.calcOpticalFlowPyrLK(after, before, found, guess.copy(), winSize=size, maxLevel=_LEVELS)
+    found, good, _ = cv2.calcOpticalFlowPyrLK(
+        before, after, points, points.copy(), winSize=window, maxLevel=_LEVELS, criteria=_STOP
+    )
+    # Back it goes from where it came from: a point that was followed rightly stays there, and needs no coarse levels.
+    back, good_too, _ = cv2.calcOpticalFlowPyrLK(
+        after, before, found, points.copy(), winSize=window, maxLevel=0, criteria=_STOP,
+        flags=cv2.OPTFLOW_USE_INITIAL_FLOW,
+    )  # fmt: skip
     kept = (good.ravel() == 1) & (good_too.ravel() == 1)
     return np.asarray(found, np.float32), np.asarray(back, np.float32), np.asarray(kept, np.bool_)
 
 
-def _steepness(image: Pixels, window: int, points: NDArray[np.float32]) -> NDArray[np.float32]:
+def _steepness(image: Pixels, window: tuple[int, int], points: NDArray[np.float32]) -> NDArray[np.float32]:
     """Mean squared slope of brightness upward in the window about each point."""
-    slope = cv2.Sobel(image, cv2.CV_32F, 0, 1, ksize=3, scale=1 / 8)
-    mean = cv2.boxFilter(slope * slope, -1, (window, window))
+    reach = max(window) // 2 + 2
     columns, rows = np.round(points).astype(int).T
-    return np.asarray(mean[rows, columns], np.float32)
-
-
-def _grid() -> Floats:
-    x = np.arange(-BELT_HALF, BELT_HALF + 1e-9, _STEP)
-    y = np.arange(BELT_LOW, BELT_HIGH + 1e-9, _STEP)
-    return np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
+    left, top = max(int(columns.min()) - reach, 0), max(int(rows.min()) - reach, 0)
+    belt = image[top : int(rows.max()) + reach, left : int(columns.max()) + reach]
+    slope = cv2.Sobel(belt, cv2.CV_32F, 0, 1, ksize=3, scale=1 / 8)
+    mean = cv2.sqrBoxFilter(slope, cv2.CV_32F, window)
+    return np.asarray(mean[rows - top, columns - left], np.float32)
 
 
 def luma(frame: Frame, box_px: tuple[int, int, int, int], zoom: float = 1.0) -> Pixels:

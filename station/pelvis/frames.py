@@ -15,7 +15,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from station.geometry import RayCaster
-from station.types import Floats
 
 #: Pelvis angles of which nobody told: what runners have, obliquity, rotation, tilt, and how much they differ [deg].
 USUAL_DEG, USUAL_SD_DEG = (0.0, 0.0, 9.0), (5.0, 6.0, 6.0)
@@ -26,6 +25,10 @@ USUAL_DISTANCE_M, UNKNOWN_HEIGHT_SD_M = 2.4, 0.25
 #: Error that is left in an angle of the mount that was measured, and in a roll that was not [deg].
 KNOWN_SD_DEG, UNKNOWN_ROLL_SD_DEG = 0.3, 1.5
 _STEP_DEG = 0.5
+
+# Plain numbers, not arrays: this runs on every frame, and for three numbers NumPy's calls cost more than the sums.
+_Three = tuple[float, float, float]
+_Matrix = tuple[_Three, _Three, _Three]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,32 +60,33 @@ class Sight:
         rotation unknown the sd of obliquity holds tan(elevation) times what runners differ in rotation.
         """
         weighed, spread = _filled(seen)
-        plain = np.where(np.isfinite(seen.deg), seen.deg, weighed)
-        mount = (self.roll_deg, self.pitch_deg)
-        at = np.array([*weighed, *mount])
-        turned = self._world(np.concatenate([[at], [[*plain, *mount]], at + _STEP_DEG * np.eye(5)]))
-        slopes = (turned[2:] - turned[0]) / _STEP_DEG
-        sds = np.tile([*spread, self.roll_sd_deg, self.pitch_sd_deg], (3, 1)).T
-        # rotation and tilt themselves are told as they were seen; only the others take them weighed with what is usual
-        for i in (1, 2):
-            sds[i, i] = seen.sd_deg[i]
-        world = (turned[0, 0], turned[1, 1], turned[1, 2])
-        sd = np.sqrt(((slopes * sds) ** 2).sum(axis=0)).tolist()
+        plain = _three(value if math.isfinite(value) else usual for value, usual in zip(seen.deg, weighed, strict=True))
+        mount = self._turn(self.roll_deg, self.pitch_deg)
+        at = _turned(mount, weighed)
+        asides = [_turned(mount, _moved(weighed, i)) for i in range(3)]
+        asides.append(_turned(self._turn(self.roll_deg + _STEP_DEG, self.pitch_deg), weighed))
+        asides.append(_turned(self._turn(self.roll_deg, self.pitch_deg + _STEP_DEG), weighed))
+        own = _turned(mount, plain)
+        world, sds = (at[0], own[1], own[2]), []
+        for i in range(3):
+            spreads = [*spread, self.roll_sd_deg, self.pitch_sd_deg]
+            if i:  # rotation and tilt are told as they were seen; only the others take them weighed with what is usual
+                spreads[i] = seen.sd_deg[i]
+            slopes = [(aside[i] - at[i]) / _STEP_DEG for aside in asides]
+            sds.append(math.hypot(*(slope * sd for slope, sd in zip(slopes, spreads, strict=True))))
         known = [math.isfinite(angle) for angle in seen.deg]
         return Angles(
-            _three(float(angle) if there else math.nan for angle, there in zip(world, known, strict=True)),
-            _three(value if there else math.nan for value, there in zip(sd, known, strict=True)),
+            _three(angle if there else math.nan for angle, there in zip(world, known, strict=True)),
+            _three(value if there else math.nan for value, there in zip(sds, known, strict=True)),
         )
 
-    def _world(self, points: Floats) -> Floats:
-        """World angles (n, 3) of rows (obliquity, rotation, tilt, roll, pitch)."""
-        roll, pitch = np.radians(points[:, 3]), np.radians(points[:, 4])
-        zero, one = np.zeros(len(points)), np.ones(len(points))
-        c, s = np.cos(pitch), np.sin(pitch)
-        pitched = _matrices(one, zero, zero, zero, c, -s, zero, s, c)
-        c, s = np.cos(roll), -np.sin(roll)
-        rolled = _matrices(c, -s, zero, s, c, zero, zero, zero, one)
-        return angles_of(pitched @ rolled @ _arc(self.aim) @ attitude(points[:, :3]))
+    def _turn(self, roll_deg: float, pitch_deg: float) -> _Matrix:
+        """From the line of sight to the world."""
+        c, s = math.cos(math.radians(pitch_deg)), math.sin(math.radians(pitch_deg))
+        pitched = ((1.0, 0.0, 0.0), (0.0, c, -s), (0.0, s, c))
+        c, s = math.cos(math.radians(roll_deg)), -math.sin(math.radians(roll_deg))
+        rolled = ((c, -s, 0.0), (s, c, 0.0), (0.0, 0.0, 1.0))
+        return _product(pitched, _product(rolled, _arc(self.aim)))
 
 
 class Sightline:
@@ -125,34 +129,28 @@ class Sightline:
         )
 
 
-def attitude(angles_deg: Floats) -> Floats:
-    """Attitudes (n, 3, 3) whose projected angles are these (n, 3); columns: right, up, backward."""
-    o, r, t = np.tan(np.radians(angles_deg)).T
-    one = np.ones(len(o))
-    right = np.stack([one, o, -r], axis=1)
-    up = np.stack([-(o + r * t), one, -t], axis=1)
-    right /= np.linalg.norm(right, axis=1, keepdims=True)
-    up /= np.linalg.norm(up, axis=1, keepdims=True)
-    return np.asarray(np.stack([right, up, np.cross(right, up)], axis=2))
+def _turned(turn: _Matrix, angles_deg: _Three) -> _Three:
+    """Projected angles [deg] of an attitude of these projected angles (obliquity, rotation, tilt), after ``turn``.
 
-
-def angles_of(attitudes: Floats) -> Floats:
-    """Projected angles (n, 3) in degrees of attitudes (n, 3, 3): obliquity, rotation, tilt."""
-    right, up = attitudes[:, :, 0], attitudes[:, :, 1]
-    angles = np.stack(
-        [
-            np.arctan2(right[:, 1], right[:, 0]),
-            np.arctan2(-right[:, 2], right[:, 0]),
-            np.arctan2(-up[:, 2], up[:, 1]),
-        ],
-        axis=1,
+    Of the attitude's axes (right, up, backward) the first two tell them; their lengths do not matter.
+    """
+    o, r, t = (math.tan(math.radians(angle)) for angle in angles_deg)
+    right = _times(turn, (1.0, o, -r))
+    up = _times(turn, (-(o + r * t), 1.0, -t))
+    return (
+        math.degrees(math.atan2(right[1], right[0])),
+        math.degrees(math.atan2(-right[2], right[0])),
+        math.degrees(math.atan2(-up[2], up[1])),
     )
-    return np.asarray(np.degrees(angles))
 
 
-def _filled(seen: Angles) -> tuple[Floats, Floats]:
+def _moved(angles_deg: _Three, which: int) -> _Three:
+    return _three(angle + _STEP_DEG * (i == which) for i, angle in enumerate(angles_deg))
+
+
+def _filled(seen: Angles) -> tuple[_Three, _Three]:
     """The angles to reckon with: rotation and tilt as the witness and what is usual have it together."""
-    angles, sds = np.array(USUAL_DEG), np.array(USUAL_SD_DEG)
+    angles, sds = list(USUAL_DEG), list(USUAL_SD_DEG)
     for i, (angle, sd) in enumerate(zip(seen.deg, seen.sd_deg, strict=True)):
         if not (math.isfinite(angle) and math.isfinite(sd)):
             continue
@@ -162,18 +160,26 @@ def _filled(seen: Angles) -> tuple[Floats, Floats]:
         share = USUAL_SD_DEG[i] ** 2 / (USUAL_SD_DEG[i] ** 2 + sd**2)
         angles[i] = USUAL_DEG[i] + share * (angle - USUAL_DEG[i])
         sds[i] = math.sqrt(share) * sd
-    return angles, sds
+    return _three(angles), _three(sds)
 
 
-def _arc(toward: tuple[float, float, float]) -> Floats:
-    """The shortest rotation that takes straight ahead (0, 0, -1) to this direction."""
+def _arc(toward: _Three) -> _Matrix:
+    """The shortest rotation that takes straight ahead (0, 0, -1) to this direction (of length 1)."""
     x, y, z = toward
-    k = np.array([[0.0, 0.0, -x], [0.0, 0.0, -y], [x, y, 0.0]])
-    return np.asarray(np.eye(3) + k + k @ k / (1.0 - z))
+    k = 1.0 / (1.0 - z)
+    return (1.0 - k * x * x, -k * x * y, -x), (-k * x * y, 1.0 - k * y * y, -y), (x, y, -z)
 
 
-def _matrices(*entries: Floats) -> Floats:
-    return np.asarray(np.stack(entries, axis=1).reshape(-1, 3, 3))
+def _product(a: _Matrix, b: _Matrix) -> _Matrix:
+    columns = tuple(zip(*b, strict=True))
+    x, y, z = (_times(a, (column[0], column[1], column[2])) for column in columns)
+    return (x[0], y[0], z[0]), (x[1], y[1], z[1]), (x[2], y[2], z[2])
+
+
+def _times(a: _Matrix, v: _Three) -> _Three:
+    x, y, z = v
+    (a0, a1, a2), (b0, b1, b2), (c0, c1, c2) = a
+    return a0 * x + a1 * y + a2 * z, b0 * x + b1 * y + b2 * z, c0 * x + c1 * y + c2 * z
 
 
 def _three(values: Iterable[float]) -> tuple[float, float, float]:
