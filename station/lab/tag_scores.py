@@ -10,21 +10,22 @@ import argparse
 import json
 import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
+from station.lab.handmade import handmade
 from station.lab.pinhole import Pinhole
 from station.lab.rotations import pelvis_rotation
 from station.lab.sensor import Sensor
+from station.lab.tag_renders import DISTANCES_M, SIZES, Clip, load
 from station.lab.tagshots import Motion, Shot, Worn, jog, picture
 from station.tag import PLATES, Plate, TagEstimator
-from station.tag.plates import Placement, place
 from station.types import KEYPOINT_INDEX, Floats, Frame, Mount, PelvisReading, Pixels, Pose, View
 
 FPS, STAND_S, START_S, STRIDE_S = 30.0, 1.0, 0.3, 0.72
-SIZES = {(1280, 720): 930.0, (1920, 1080): 1395.0}
-DISTANCES_M = (2.0, 2.5, 3.0)
 ANGLES = ("obliquity", "rotation", "tilt")
 
 
@@ -36,6 +37,7 @@ class Run:
     said_deg: Floats
     sd_deg: Floats
     true_deg: Floats
+    stride_s: float = STRIDE_S
 
     @property
     def error_deg(self) -> Floats:
@@ -52,7 +54,7 @@ class Run:
 def stride_errors_deg(result: Run) -> Floats:
     """Errors of what is read off whole strides (n, 3): each side's peak drop, rotation range, tilt range."""
     errors = []
-    frames = round(STRIDE_S * FPS)
+    frames = round(result.stride_s * FPS)
     for first in range(0, len(result.t_s) - frames + 1, 3):
         said, true = (angles[first : first + frames] for angles in (result.said_deg, result.true_deg))
         known = np.isfinite(said).all(axis=1)
@@ -105,38 +107,6 @@ def scene(plate: Plate, size_px: tuple[int, int], distance_m: float, seed: int, 
     return Scene(shot, motion, view, int(rng.integers(60, 95)), seed)
 
 
-def handmade(plate: Plate, rng: np.random.Generator) -> Placement:
-    """Facets as scissors, glue and backs make them: angles off by a degree; a belt on a round back of its own."""
-    if len(plate.ids) == 2:
-        one, two = (place(plate, np.array([plate.shape[0] + rng.normal(0, 1.0)])) for _ in range(2))
-        # centres of the two roofs do not lie at the same depth below their ridge: hang both from the ridge
-        below = [p.centre_m[0, 2] - plate.side_m / 2 * abs(p.right[0, 2]) for p in (one, two)]
-        centre = np.stack([one.centre_m[0] + [0, 0, below[0]], two.centre_m[1] + [0, 0, below[1]]])
-        centre[:, 2] -= centre[:, 2].mean()
-        return Placement(centre, np.stack([one.right[0], two.right[1]]), one.up)
-    return round_back(plate, float(rng.uniform(0.13, 0.18)), float(rng.uniform(0.09, 0.13)), float(rng.normal(0, 0.01)))
-
-
-def round_back(plate: Plate, half_width_m: float, half_depth_m: float, aside_m: float = 0.0) -> Placement:
-    """A belt round an elliptic waist, its middle ``aside_m`` off the spine: no shape that the estimator knows."""
-    turn = np.linspace(-1.5, 1.5, 4001)
-    x, z = half_width_m * np.sin(turn), half_depth_m * (np.cos(turn) - 1)
-    along = np.concatenate([[0.0], np.cumsum(np.hypot(np.diff(x), np.diff(z)))])
-    along -= np.interp(0.0, turn, along)
-    count = len(plate.ids)
-    centre, right = [], []
-    for k in range(count):
-        at = aside_m + (k - (count - 1) / 2) * plate.side_m
-        ends = [np.array([np.interp(at + s * plate.side_m / 2, along, q) for q in (x, z)]) for s in (-1, 1)]
-        across = (ends[1] - ends[0]) / np.linalg.norm(ends[1] - ends[0])
-        middle = np.array([np.interp(at, along, q) for q in (x, z)])
-        centre.append([middle[0], 0.0, middle[1]])
-        right.append([across[0], 0.0, across[1]])
-    centres = np.array(centre)
-    centres -= [np.interp(aside_m, along, x), 0.0, centres[:, 2].mean()]
-    return Placement(centres, np.array(right), np.tile([0.0, 1.0, 0.0], (count, 1)))
-
-
 def starting(motion: Motion) -> Motion:
     """Stand for :data:`STAND_S`, then begin to move."""
     standing = np.array([0.0, 0.0, np.mean([motion(t)[0][2] for t in np.linspace(5, 15, 300)])])
@@ -167,10 +137,7 @@ def run(what: Scene, seconds: float, estimator: TagEstimator | None = None) -> R
             said.append([reading.obliquity_deg, reading.rotation_deg, reading.tilt_deg])
             sd.append([reading.sd_obliquity_deg, reading.sd_rotation_deg, reading.sd_tilt_deg])
     spoken, truth = np.array(said), np.array(true)
-    still = times < STAND_S
-    with np.errstate(invalid="ignore"):
-        level = np.nanmean(spoken[still], axis=0) if np.isfinite(spoken[still]).any() else np.zeros(3)
-    return Run(times[~still], spoken[~still] - level, np.array(sd)[~still], truth[~still] - truth[still].mean(axis=0))
+    return levelled(times, spoken, np.array(sd), truth, times < STAND_S, STRIDE_S)
 
 
 def compressed(luma: Pixels, quality: int) -> Pixels:
@@ -209,7 +176,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0, help="which runners")
     parser.add_argument("--distances", type=float, nargs="*", default=list(DISTANCES_M), help="camera to runner [m]")
     parser.add_argument("--widths", type=int, nargs="*", default=[1280, 1920], choices=[1280, 1920])
-    parser.add_argument("--rendered", action="store_true", help="wholly rendered runners instead: slow")
+    parser.add_argument("--clips", type=Path, help="wholly rendered runners instead: what station.lab.tag_renders kept")
     parser.add_argument("--plates", nargs="*", default=list(PLATES), choices=list(PLATES))
     options = parser.parse_args(arguments)
     cv2.setNumThreads(1)  # pictures this small gain nothing from more
@@ -220,41 +187,40 @@ def main(arguments: list[str] | None = None) -> int:
         for size in [size for size in SIZES if size[0] in options.widths]:
             for distance in options.distances:
                 seeds = range(options.seed, options.seed + options.runners)
-                if options.rendered:
-                    runs = [rendered(PLATES[plate], size, distance, options.seconds, 3 + k) for k in seeds]
+                if options.clips is not None:
+                    kept = sorted(options.clips.glob(f"{plate}-{size[0]}-{distance:.1f}-*.npz"))
+                    runs = [replayed(load(path)) for path in kept]
                 else:
                     runs = [run(scene(PLATES[plate], size, distance, k), options.seconds) for k in seeds]
+                if not runs:
+                    continue
                 every += runs
                 print(f"{plate:6} {size[0]}x{size[1]:<5} {distance:4.1f}  {row(runs)}", flush=True)
-    print(f"all                      {row(every)}")
+    if every:
+        print(f"all                      {row(every)}")
     print(json.dumps({"runs": len(every), "frames": int(sum(len(r.t_s) for r in every))}))
     return 0
 
 
-def rendered(plate: Plate, size_px: tuple[int, int], distance_m: float, seconds: float, seed: int = 3) -> Run:
-    """The same of a wholly rendered runner who wears the plate as it should hang (about a second a frame)."""
-    from station.lab.bodies import load_library  # noqa: PLC0415 (the renderer is heavy, and rarely wanted)
-    from station.lab.runner import Studio  # noqa: PLC0415
-    from station.lab.wear import pictures, take, truth_of, wear  # noqa: PLC0415
-
-    shot = take(distance_m, size_px, 4.0, seed)
-    studio = Studio(shot, load_library())
-    wear(studio, Worn(plate))
-    times = np.arange(round(seconds * FPS)) / FPS
-    truth = truth_of(studio, times)
-    mount = Mount(shot.camera.height_m, distance_m, shot.camera.focal_px, pitch_deg=shot.camera.pitch_deg)
-    estimator = TagEstimator(View(*size_px, FPS, mount))
-    rng = np.random.default_rng(seed)
+def replayed(clip: Clip) -> Run:
+    """The estimator over a wholly rendered runner."""
+    estimator = TagEstimator(clip.view)
     said, sd = [], []
-    for index, t_s in enumerate(times):
-        luma = np.asarray(cv2.cvtColor(pictures(studio, times[index : index + 1])[0], cv2.COLOR_RGB2GRAY), np.uint8)
-        points = np.array(truth["points_px"][index]) + rng.normal(0, 4.0, (len(KEYPOINT_INDEX), 2))
-        pose = Pose(points, np.full(len(KEYPOINT_INDEX), 0.9))
-        reading = estimator.read(frame_of(compressed(luma, 80), float(t_s), index), pose) or PelvisReading()
+    for index, t_s in enumerate(clip.t_s):
+        pose = Pose(clip.points_px[index], np.full(len(KEYPOINT_INDEX), 0.9))
+        reading = estimator.read(frame_of(clip.luma(index), float(t_s), index), pose) or PelvisReading()
         said.append([reading.obliquity_deg, reading.rotation_deg, reading.tilt_deg])
         sd.append([reading.sd_obliquity_deg, reading.sd_rotation_deg, reading.sd_tilt_deg])
-    true = np.array([truth[f"{name}_deg"] for name in ANGLES]).T
-    return Run(times, np.array(said), np.array(sd), true)
+    return levelled(clip.t_s, np.array(said), np.array(sd), clip.true_deg, clip.stands, clip.stride_s)
+
+
+def levelled(
+    t_s: Floats, said_deg: Floats, sd_deg: Floats, true_deg: Floats, still: NDArray[np.bool_], stride_s: float
+) -> Run:
+    """What was said and true of the run, both counted from standing."""
+    level = np.nanmean(said_deg[still], axis=0) if np.isfinite(said_deg[still]).any() else np.zeros(3)
+    true = true_deg[~still] - true_deg[still].mean(axis=0)
+    return Run(t_s[~still], said_deg[~still] - level, sd_deg[~still], true, stride_s)
 
 
 def row(runs: list[Run]) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 
 import av
 import numpy as np
+from numpy.typing import NDArray
 
 from station.lab.bodies import BONE, BONES, load_library
 from station.lab.gaitplan import Style
@@ -118,17 +120,23 @@ def truth_of(studio: Studio, times: Floats) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def pictures(studio: Studio, times: Floats) -> list[Pixels]:
-    """The whole picture at each time, RGB, noise included."""
+def lights(studio: Studio, times: Floats) -> Iterator[NDArray[np.float32]]:
+    """The whole picture at each time as linear light, before the sensor."""
     camera, (left, top, width, height) = studio.shot.camera, studio.window_px
     behind = studio.background()
-    out = []
-    for index, t in enumerate(times):
+    for t in times:
         light = behind.copy()
         part = studio.expose(float(t))[: camera.height_px - top, : camera.width_px - left]
         light[top : top + height, left : left + width] = part
-        out.append(studio.shot.sensor.develop(light, np.random.default_rng(index)))
-    return out
+        yield light
+
+
+def pictures(studio: Studio, times: Floats) -> list[Pixels]:
+    """The whole picture at each time, RGB, noise included."""
+    return [
+        studio.shot.sensor.develop(light, np.random.default_rng(index))
+        for index, light in enumerate(lights(studio, times))
+    ]
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -19,8 +19,12 @@ from station.tag.agreement import Agreement, Difference
 
 FORMAT = "hipline.verify/1"
 ANGLES = ("obliquity", "rotation", "tilt")
-#: A runner counts for the station when the gain was told.
+#: Fewer people than this say nothing of others.
 LEAST_PEOPLE = 3
+#: How many times their rms error (0.975 quantile of Student's t) the next person's may be, after 3, 4, … 10 people; and
+#: after many.
+_NEXT = (3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23)
+_NEXT_AT_LAST = 1.96
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +142,16 @@ def trust(records: tuple[Record, ...], estimator: str | None = None) -> Trust | 
     )
 
 
+def next_runner_deg(found: Trust) -> float | None:
+    """Error of peak drop that the next person's stays within in 95 of 100; ``None`` after fewer than three people."""
+    if found.drop_error_deg is None or found.people < LEAST_PEOPLE:
+        return None
+    at = found.people - LEAST_PEOPLE
+    # from ten people on the quantile falls about as 1/n toward that of many
+    factor = _NEXT[at] if at < len(_NEXT) else _NEXT_AT_LAST + (_NEXT[-1] - _NEXT_AT_LAST) * 10 / found.people
+    return factor * found.drop_error_deg
+
+
 def _rms(values: list[float]) -> float | None:
     return math.sqrt(sum(value * value for value in values) / len(values)) if values else None
 
@@ -152,4 +166,9 @@ def said(found: Trust) -> str:
         parts.append(f"scatter {found.scatter_deg:.1f} deg a frame")
     if found.drop_error_deg is not None:
         parts.append(f"peak drop off by {found.drop_error_deg:.1f} deg")
+    within = next_runner_deg(found)
+    if within is not None:
+        parts.append(f"the next runner's within {within:.1f} deg (95 %)")
+    elif found.people < LEAST_PEOPLE:
+        parts.append(f"{LEAST_PEOPLE} people are the least to speak for others")
     return "; ".join(parts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -10,10 +11,12 @@ import numpy as np
 import pytest
 
 from station.engine.tag_first import TagFirst
+from station.lab.bodies import load_library
 from station.lab.pinhole import Pinhole
 from station.lab.rotations import pelvis_rotation
 from station.lab.sensor import Sensor
-from station.lab.tag_scores import Run, Scene, frame_of, pose_of, rendered, run, scene, starting, stride_errors_deg
+from station.lab.tag_renders import load, rendered, save
+from station.lab.tag_scores import Run, Scene, frame_of, pose_of, replayed, run, scene, starting, stride_errors_deg
 from station.lab.tagshots import Motion, Shot, Worn, jog, picture
 from station.tag import PLATES, TagEstimator
 from station.tag.attitude import projected_deg
@@ -214,14 +217,33 @@ def test_a_plate_at_rest_reads_its_own_angles() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("plate", list(PLATES))
-def test_a_wholly_rendered_runner_who_wears_it(plate: str) -> None:
-    result = rendered(PLATES[plate], (1280, 720), 3.0, 0.7)
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize(
+    ("plate", "size", "distance_m"),
+    [
+        ("small", (1280, 720), 2.5),
+        ("large", (1920, 1080), 3.0),
+        ("belt", (1920, 1080), 2.5),
+        ("belt", (1280, 720), 3.0),
+        ("small", (1920, 1080), 2.0),
+        ("large", (1280, 720), 2.0),
+    ],
+)
+def test_a_wholly_rendered_runner_who_wears_it(
+    plate: str, size: tuple[int, int], distance_m: float, tmp_path: Path
+) -> None:
+    save(rendered(PLATES[plate], size, distance_m, 7, load_library()), tmp_path)
+    (path,) = tmp_path.glob("*.npz")
+    result = replayed(load(path))
     assert result.seen >= 0.9
     assert (rmse(result) <= BOUNDS_DEG).all()
+    strides = stride_errors_deg(result)
+    assert len(strides) >= 2
+    assert (np.abs(strides) <= BOUNDS_DEG).all()
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_the_sd_is_honest_and_the_bounds_hold_over_many() -> None:
     runs = [
         run(scene(PLATES[plate], (1280, 720), distance_m, seed), 2.2)

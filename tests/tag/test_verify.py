@@ -4,22 +4,33 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import jsonschema
 import numpy as np
 import pytest
 
+from station import wire
 from station.__main__ import main
 from station.doctor import machine
+from station.engine.outlet import Outlet
+from station.engine.pelvis import PelvisEstimator, verified
 from station.engine.tag_first import Verified
 from station.lab.analytic import run
 from station.lab.project import Condition, observe, view_of
 from station.lab.runner_spec import RunnerSpec
+from station.metrics.measure import LASTING_SHARE
+from station.publish.sayings import Sayings
+from station.session import Session
 from station.tag.agreement import Agreement, Difference
-from station.tag.record import Record, from_json, load_all, save, to_json, trust
-from station.types import Frame, PelvisReading, Pose
+from station.tag.record import Record, from_json, load_all, next_runner_deg, said, save, to_json, trust
+from station.types import Frame, MetricSummary, PelvisReading, Pose, SessionSummary, State, View
 from station.verify import Comparison, summary
+
+DROP = "pelvic_drop_peak_left_deg"
 
 
 @pytest.fixture(scope="module")
@@ -105,8 +116,91 @@ def test_people_are_pooled_by_estimator(tmp_path: Path) -> None:
     assert found.gain == pytest.approx(0.8)
     assert found.gain_sd == pytest.approx(math.sqrt(0.02))
     assert found.drop_error_deg == pytest.approx(math.sqrt(3.0))
+    assert next_runner_deg(found) == pytest.approx(3.18 * math.sqrt(3.0))
     assert trust(people, "hips") is None
     assert trust(()) is None
+
+
+def test_it_says_how_far_the_next_runner_can_be_off() -> None:
+    """People whose drops are off by a known scatter: the next one lies within what is said, as often as is said."""
+    rng = np.random.default_rng(5)
+    for people, least, most in ((3, 0.92, 0.99), (6, 0.92, 0.99), (30, 0.92, 0.99)):
+        inside = 0
+        for _ in range(600):
+            found = trust(tuple(record(drop=float(d)) for d in rng.normal(0, 1.2, people)))
+            assert found is not None
+            within = next_runner_deg(found)
+            assert within is not None
+            inside += abs(rng.normal(0, 1.2)) <= within
+        assert least <= inside / 600 <= most
+    two = trust((record(), record()))
+    assert two is not None
+    assert next_runner_deg(two) is None
+    assert "least to speak for others" in said(two)
+
+
+def test_an_error_that_lasts_widens_the_interval_of_every_drop_and_of_the_session() -> None:
+    """What the records found is in the session's ``ci95``: no pooling of strides takes it away."""
+    found = trust((record(drop=1.5),))
+    what = Condition("verify", noise_px=0.5, fps=30.0, pelvis_sd_deg=0.5, seconds=(0.0, 15.0))
+    frames = [seen for seen in observe(run(RunnerSpec.random(11), 15.0, 3), what, 5) if seen.pelvis is not None]
+
+    class Plays:
+        source = "fused"
+        model: str | None = None
+
+        def __init__(self) -> None:
+            self._next = iter(frames)
+
+        def read(self, frame: Frame, pose: Pose) -> PelvisReading:
+            reading = next(self._next).pelvis
+            assert reading is not None
+            return reading
+
+    def session_ci95(estimator: PelvisEstimator) -> float:
+        session, blank = Session(view_of(what)), Frame(0.0, 0, np.zeros((4, 4, 3), np.uint8), "rgb")
+        out: list[object] = []
+        for seen in frames:
+            assert seen.pose is not None
+            out += session.feed(replace(seen, pelvis=estimator.read(blank, seen.pose)))
+        out += session.finish()
+        (summary,) = (x for x in out if isinstance(x, SessionSummary))
+        ci95 = summary.metrics["pelvic_drop_peak_left_deg"].ci95
+        assert ci95 is not None
+        return ci95
+
+    assert found is not None
+    plain, checked = session_ci95(Plays()), session_ci95(Verified(Plays(), found))
+    assert checked == pytest.approx(math.hypot(plain, 1.96 * LASTING_SHARE * 1.5), rel=0.15)
+
+
+def test_status_health_and_session_carry_what_was_found() -> None:
+    found = trust((record(), record(gain=0.6)))
+    assert found is not None
+    estimator = Verified(Sure(), found)
+    told = verified(estimator)
+    assert told is not None
+    will = json.loads(Sayings("hipline/v1/gym/tm-07", "1", {}, told).will().payload)
+    assert will["verified"] == told
+    jsonschema.validate(will, wire.schema("status"))
+    said_of: list[dict[str, Any]] = []
+
+    class Door:
+        def say(self, topic: str, payload: Mapping[str, Any]) -> None:
+            del topic, payload
+
+        def record(self, topic: str, payload: Mapping[str, Any]) -> None:
+            assert topic == "session"
+            said_of.append(dict(payload))
+
+    for source in ("fused", "tag"):
+        outlet = Outlet(Door(), View(1280, 720, 30.0), "tm-07", live=False, verified=told)
+        drop = MetricSummary(5.0, 1.0, 0.5, 40, None, source=source)
+        outlet.emit((State("running", 0.0, 1),), 0.0)
+        outlet.emit((SessionSummary(0.0, 60.0, None, 40, {}, {DROP: drop}, {}, {}, (), (), 1800),), 60.0)
+        jsonschema.validate(said_of[-1], wire.schema("session"))
+        assert said_of[-1]["metrics"][DROP]["source"] == source
+        assert said_of[-1]["verified"] == (told if source == "fused" else None)
 
 
 def test_the_summary_command(
@@ -118,9 +212,9 @@ def test_the_summary_command(
     save(record())
     assert main(["verify", "--summary"]) == 0
     assert "1 person, estimator fused; gain 0.80" in capsys.readouterr().out
-    said: list[str] = []
-    assert summary(as_json=True, write=said.append) == 0
-    assert json.loads(said[0])[0]["drop_error_deg"] == pytest.approx(1.0)
+    lines: list[str] = []
+    assert summary(as_json=True, write=lines.append) == 0
+    assert json.loads(lines[0])[0]["drop_error_deg"] == pytest.approx(1.0)
 
 
 def test_the_tag_is_not_checked_against_itself(capsys: pytest.CaptureFixture[str]) -> None:
