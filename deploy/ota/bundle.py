@@ -20,7 +20,9 @@ from typing import Any
 from deploy.ota import wheelhouse
 from deploy.ota.keyring import InputError
 from deploy.ota.wheelhouse import Target
+from deploy.station import archive
 from station.errors import UpdateError
+from station.update import base
 from station.update import manifest as manifests
 from station.update.manifest import FOLDER, Kind, Manifest, ReleaseFile, sequence_of
 
@@ -47,6 +49,7 @@ class Recipe:
     models: Sequence[str]
     units: Sequence[str]
     scripts: Sequence[str]
+    guard: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,7 @@ def _recipe(file: Path) -> Recipe:
         models=release["models"],
         units=release["units"],
         scripts=release["scripts"],
+        guard=release.get("guard", ()),
     )
 
 
@@ -173,6 +177,10 @@ def _others(source: Source, work: Path) -> Iterator[ReleaseFile]:
     paths: list[tuple[Kind, Path]] = [("model", path) for path in _models(source)]
     paths += [("unit", path) for path in _matching(source, recipe.units)]
     paths += [("script", path) for path in _matching(source, recipe.scripts)]
+    if recipe.guard:
+        guard = work / base.GUARD
+        guard.write_bytes(archive.pack(source.folder))
+        paths.append(("script", guard))
     for _, path in paths:
         _keep(path, work.parent)
     for file, (kind, path) in zip(_files(paths), paths, strict=True):

@@ -15,6 +15,8 @@ from pathlib import Path
 
 from deploy.station import parts
 from deploy.station.parts import InstallError, Step, call
+from station.update import base
+from station.update.layout import Layout
 
 HELP = """\
 Make this machine a station: Debian packages, accounts, configuration, broker, updater, first release, units, screen.
@@ -233,7 +235,7 @@ def _put_broker(place: Path, conf: str) -> None:
 
 
 def _updater(options: argparse.Namespace) -> Iterator[Step]:
-    """What must be there whatever becomes of a release: the guard, the updater's units; and the links into releases."""
+    """What must be there whatever becomes of a release: guard and its unit; links into and below releases."""
     prefix: Path = options.prefix
     files = parts.guard_files()
     guard = prefix / parts.GUARD
@@ -242,15 +244,27 @@ def _updater(options: argparse.Namespace) -> Iterator[Step]:
         lambda: any(not parts.same(guard / name, data) for name, data in files.items()),
         lambda: parts.put_all(guard, files),
     )
-    for unit in parts.LASTING_UNITS:
-        yield _file(prefix / parts.UNITS / unit, (parts.SOURCE / "systemd" / unit).read_bytes())
-    for unit in _release_units(options):
-        place, target = prefix / parts.UNITS / unit, f"/{parts.RELEASES}/current/systemd/{unit}"
+    yield _file(prefix / parts.UNITS / parts.GUARD_UNIT, (parts.SOURCE / "systemd" / parts.GUARD_UNIT).read_bytes())
+    layout = Layout(prefix / parts.RELEASES)
+    yield Step(
+        f"{layout.base} (the updater, until a release brings its own)",
+        lambda: base.active(layout) is None,
+        lambda: _first_base(layout),
+    )
+    links = [(unit, "base/current") for unit in parts.UPDATER_UNITS]
+    links += [(unit, "current") for unit in _release_units(options)]
+    for unit, folder in links:
+        place, target = prefix / parts.UNITS / unit, f"/{parts.RELEASES}/{folder}/systemd/{unit}"
         yield Step(
             f"{place} -> {target}",
             lambda place=place, target=target: not parts.links_to(place, target),  # type: ignore[misc]
             lambda place=place, target=target: parts.link(place, target),  # type: ignore[misc]
         )
+
+
+def _first_base(layout: Layout) -> None:
+    layout.make()
+    base.adopt(layout, parts.base_files())
 
 
 def _release_units(options: argparse.Namespace) -> tuple[str, ...]:

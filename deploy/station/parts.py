@@ -14,10 +14,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from deploy.station import archive
+from station.update import base
+
 SOURCE = Path(__file__).resolve().parents[2]
 
-#: Copied: they must be there whatever becomes of a release.
-LASTING_UNITS = ("station-update.service", "station-update.timer", "station-update.path", "station-rollback.service")
+#: Copied: it must be there whatever becomes of releases.
+GUARD_UNIT = "station-rollback.service"
+#: Links to what the last release that was committed brought (station/update/base.py).
+UPDATER_UNITS = base.UNITS
+LASTING_UNITS = (*UPDATER_UNITS, GUARD_UNIT)
 #: Links into the active release: they change with it, in the same rename.
 RELEASE_UNITS = ("station.service", "station-web.service", "station-retry.timer")
 KIOSK_UNIT = "station-kiosk.service"
@@ -37,10 +43,6 @@ BROKER_CONFIG = "etc/mosquitto/conf.d/hipline.conf"
 BROKER_CA = "etc/mosquitto/certs/ca.crt"
 RELEASES = "var/lib/hipline"
 GUARD = "usr/local/lib/hipline/guard"
-GUARD_MODULES = (
-    "__init__.py", "errors.py",
-    *(f"update/{name}.py" for name in ("__init__", "failpoints", "layout", "journal", "switch", "services", "guard")),
-)  # fmt: skip
 #: What the updater itself needs: the rest of a station comes with its first release.
 UPDATER_PACKAGES = (
     "cffi", "cryptography", "numpy", "paho-mqtt", "pycparser", "securesystemslib", "tuf", "urllib3",
@@ -132,10 +134,15 @@ def links_to(place: Path, target: str) -> bool:
 
 
 def guard_files() -> dict[str, bytes]:
-    """The rollback outside of every release: path below :data:`GUARD` → content."""
-    files = {f"station/{name}": (SOURCE / "station" / name).read_bytes() for name in GUARD_MODULES}
-    main = "import sys\n\nfrom station.update.guard import main\n\nsys.exit(main())\n"
-    return {**files, "__main__.py": main.encode()}
+    """The rollback that no release changes: path below :data:`GUARD` → content."""
+    launcher = SOURCE / "deploy/station/launcher.py"
+    return {**archive.modules(SOURCE), "__main__.py": launcher.read_bytes()}
+
+
+def base_files() -> dict[str, bytes]:
+    """Guard and units of this source tree, for a station that has no release yet: as a release brings them."""
+    units = {f"systemd/{unit}": (SOURCE / "systemd" / unit).read_bytes() for unit in UPDATER_UNITS}
+    return {base.GUARD: archive.pack(SOURCE), **units}
 
 
 def wanted_by(unit: Path) -> list[str]:

@@ -15,7 +15,8 @@ NAMES = (
     "write.begun", "write.synced", "write.renamed",
     "stage.begun", "stage.venv", "stage.wheels", "stage.files", "stage.synced", "stage.complete",
     "staged", "activate.begun", "switch.linked", "switch.renamed", "switch.synced",
-    "probation.begun", "probation.restarted", "probation.passed", "commit.written", "prune.release", "prune.blob",
+    "probation.begun", "probation.restarted", "probation.passed", "base.written", "base.linked", "base.switched",
+    "commit.written", "prune.release", "prune.blob", "prune.base",
     "return.begun", "return.switched", "return.restarted", "return.written",
 )  # fmt: skip
 

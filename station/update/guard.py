@@ -1,11 +1,13 @@
 """The rollback that needs no release: by hand, at boot, and when a service on probation gives up.
 
-``deploy/install`` copies this module and what it imports (standard library only) out of every release, where the
-system's own Python runs it: a release whose Python environment is broken can still be left.
+This module and what it imports (standard library only) lie outside of every release, where the system's own Python runs
+them: a release whose Python environment is broken can still be left. A release brings its own copy, which is taken
+when it is committed (:mod:`station.update.base`); the one of ``deploy/install`` is run when that copy cannot start.
 
     rollback              go back to the release before this one
     rollback --boot       before the station's services start: judges a release that does not survive a boot
     rollback --failed     a service on probation has given up
+    rollback --self-check a way back on a scratch station: whether this copy does its work with this Python
     rollback --systemd    the former at the first call of a boot, the latter at every other (OnFailure=)
 """
 
@@ -14,11 +16,13 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from station.errors import UpdateError
+from station.update import base
 from station.update import journal as journals
 from station.update.journal import Journal, only_one
 from station.update.layout import Layout
@@ -51,6 +55,9 @@ def at_boot(layout: Layout, services: Services, say: Say) -> None:
             _count(layout, journal, services, say)
         elif active is None or not layout.is_complete(active):
             _mend(layout, journal, services, say)
+        elif base.active(layout) is None and base.adopt(layout, base.of_release(layout, active)):
+            services.reload()
+            say(f"guard and updater are those of release {active} again")
 
 
 def after_failure(layout: Layout, services: Services, say: Say) -> None:
@@ -96,8 +103,25 @@ def _mend(layout: Layout, journal: Journal, services: Services, say: Say) -> Non
     if goal is None:
         raise UpdateError(f"{layout.releases}: holds no complete release; run deploy/install again")
     activate(layout, goal)
+    base.adopt(layout, base.of_release(layout, goal))
     services.reload()
     say(f"{layout.current} led nowhere; now runs release {goal}")
+
+
+def self_check() -> None:
+    """Let this copy leave a release that does not survive its boots; raises :class:`UpdateError` if it does not."""
+    with tempfile.TemporaryDirectory(prefix="hipline-guard-") as folder:
+        layout = Layout(Path(folder))
+        layout.make()
+        for version in ("1.0.0", "1.1.0"):
+            layout.release(version).mkdir()
+            (layout.release(version) / "manifest.json").write_text('{"files": []}', encoding="utf-8")
+        activate(layout, "1.1.0")
+        journals.store(layout, Journal("probation", "1.0.0", "1.1.0"))
+        for _ in range(MAX_BOOTS + 1):
+            at_boot(layout, Services(program="true"), lambda _line: None)
+        if (layout.active(), journals.load(layout).step) != ("1.0.0", "idle"):
+            raise UpdateError("guard: does not leave a release that does not prove itself")
 
 
 def _first_of_this_boot() -> bool:
@@ -117,12 +141,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     when.add_argument("--boot", action="store_true", help="judge a release on probation, before it starts")
     when.add_argument("--failed", action="store_true", help="a service has given up")
     when.add_argument("--systemd", action="store_true", help="the one or the other: see station-rollback.service")
+    when.add_argument("--self-check", action="store_true", help="a way back on a scratch station, and nothing else")
     parser.add_argument("--reason", default="rolled back by hand", help="kept in the report")
     options = parser.parse_args(arguments)
     layout, services = Layout.here(), Services()
     first = options.systemd and _first_of_this_boot()
     try:
-        if options.boot or first:
+        if options.self_check:
+            self_check()
+        elif options.boot or first:
             at_boot(layout, services, print)
         elif options.failed or options.systemd:
             after_failure(layout, services, print)

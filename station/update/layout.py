@@ -4,6 +4,7 @@
     <root>/releases/1.4.0/venv         Python environment, built at this very path
                          /models  /systemd  /scripts
                          /manifest.json   written last: a release with it is complete
+    <root>/base/current                -> base/<hash>: guard and updater units, see :mod:`station.update.base`
     <root>/update/journal.json         how far the changeover has got
                  /report.json          the same for others: the update block of the status message, and details
                  /blobs/<sha256>       files of releases by content, shared by all of them
@@ -50,6 +51,16 @@ class Layout:
     def releases(self) -> Path:
         """The folder of releases."""
         return self.root / "releases"
+
+    @property
+    def base(self) -> Path:
+        """Guard and updater units, by generation."""
+        return self.root / "base"
+
+    @property
+    def base_current(self) -> Path:
+        """The symlink to the generation in use."""
+        return self.base / "current"
 
     @property
     def update(self) -> Path:
@@ -113,7 +124,7 @@ class Layout:
 
     def make(self) -> None:
         """Make the folders; anyone may look into them, none but their owner may change them."""
-        for folder in (self.root, self.releases, self.update, self.blobs):
+        for folder in (self.root, self.releases, self.base, self.update, self.blobs):
             folder.mkdir(parents=True, exist_ok=True)
 
 

@@ -55,6 +55,10 @@ class Services:
         """End an updater that judges a release, before somebody else decides."""
         self._call("stop", UPDATER, may_fail=True)
 
+    def takes(self, unit: str) -> bool:
+        """Whether systemd has read this unit and finds nothing wrong with it."""
+        return self._call("show", unit, "--property=LoadState").strip() == "LoadState=loaded"
+
     def state(self, unit: str) -> UnitState:
         """How a unit is doing."""
         text = self._call("show", unit, "--property=ActiveState,NRestarts,Result")

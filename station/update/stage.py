@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
 from station.errors import UpdateError
+from station.update import base
 from station.update import manifest as manifests
 from station.update.failpoints import hit
 from station.update.journal import Journal
@@ -22,6 +23,7 @@ from station.update.manifest import Manifest, ReleaseFile
 #: Kept free beside what a release needs: the outbox and the log must be able to grow.
 RESERVE_BYTES = 128 << 20
 _VENV_TIMEOUT_S, _PIP_TIMEOUT_S, _SELF_TEST_TIMEOUT_S = 300.0, 1800.0, 300.0
+_SYSTEM_PYTHON = "/usr/bin/python3"
 #: Where Debian keeps the wheels that ensurepip has elsewhere.
 _DEBIAN_WHEELS = Path("/usr/share/python-wheels")
 
@@ -108,6 +110,10 @@ def self_test(version: str, layout: Layout, say: Say) -> None:
     environment.pop("HIPLINE_FAILPOINT", None)
     name = f"release {version}: self-test"
     _run([folder / "venv/bin/station", "update", "self-test"], name, _SELF_TEST_TIMEOUT_S, environment)
+    guard = folder / "scripts" / base.GUARD
+    if guard.is_file():  # as its unit would run it
+        command: list[str | Path] = [_SYSTEM_PYTHON, "-IB", guard, "--self-check"]
+        _run(command, f"release {version}: its guard", _SELF_TEST_TIMEOUT_S, environment)
 
 
 def _check(file: ReleaseFile, layout: Layout, version: str) -> None:

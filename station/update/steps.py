@@ -11,8 +11,8 @@ from dataclasses import replace
 
 from station.config import Config
 from station.errors import BrokerError, UpdateError
+from station.update import base, probation, stage, switch
 from station.update import journal as journals
-from station.update import probation, stage, switch
 from station.update.ear import session_on
 from station.update.failpoints import hit
 from station.update.journal import Journal
@@ -99,7 +99,8 @@ class Updater:
             self._activate()
         else:
             switch.activate(self._layout, manifest.version)
-            self.commit()
+            base.adopt(self._layout, base.of_release(self._layout, manifest.version))
+            self._commit()
 
     def refuse(self, version: str | None, reason: str) -> None:
         """Tell why there is no update, in the report; nothing else changes. A failure keeps its own reason."""
@@ -113,7 +114,14 @@ class Updater:
             self._write(replace(self.journal, trouble=None))
 
     def commit(self) -> None:
-        """Trust the active release from now on; the one before it is kept to go back to, older ones are removed."""
+        """Trust the active release from now on, with its guard and its updater; the one before it is kept.
+
+        Raises :class:`UpdateError` when systemd does not take its units; nothing has changed then.
+        """
+        self._take_base(str(self.active))
+        self._commit()
+
+    def _commit(self) -> None:
         before = self.journal.source if self.journal.source != self.active else self.journal.previous
         failed = {known: why for known, why in self.journal.failed.items() if known != self.active}
         self._write(Journal(previous=before, failed=failed))
@@ -166,7 +174,28 @@ class Updater:
             self._back(reason)
             raise UpdateError(f"release {version}: left for {self.active}: {reason}")
         hit("probation.passed")
-        self.commit()
+        try:
+            self.commit()
+        except UpdateError as error:
+            if self.journal.source is None:
+                raise
+            self._back(str(error))
+            raise UpdateError(f"release {version}: left for {self.active}: {error}") from None
+
+    def _take_base(self, version: str) -> None:
+        """Guard and updater units of a release, if systemd takes them: else as they were, and :class:`UpdateError`."""
+        before = base.active(self._layout)
+        known = [unit for unit in base.UNITS if self._services.takes(unit)]
+        if not base.adopt(self._layout, base.of_release(self._layout, version)):
+            return
+        self._services.reload()
+        for unit in known:
+            if not self._services.takes(unit):
+                if before is not None:
+                    base.use(self._layout, before)
+                    self._services.reload()
+                raise UpdateError(f"release {version}: systemd does not take its {unit}")
+        self._say(f"release {version}: its guard and updater from now on")
 
     def _back(self, reason: str) -> None:
         self.journal = switch.go_back(self._layout, self.journal, reason, self._services.restart)

@@ -8,9 +8,11 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from station.errors import UpdateError
+from station.update import base
 from station.update import journal as journals
 from station.update.failpoints import hit
 from station.update.journal import Journal
@@ -55,6 +57,10 @@ def go_back(layout: Layout, journal: Journal, reason: str, restart: Callable[[],
     goal, left = str(journal.source), str(journal.target)
     activate(layout, goal)
     hit("return.switched")
+    try:
+        base.adopt(layout, base.of_release(layout, goal))
+    except (UpdateError, OSError) as error:  # the way back matters more than what lies below it
+        journal = replace(journal, reason=f"{journal.reason} (guard and updater stay as they are: {error})")
     restart()
     hit("return.restarted")
     journal = journals.store(layout, journal.giving_up(left, journal.reason or reason, goal))
@@ -71,6 +77,7 @@ def prune(layout: Layout, journal: Journal) -> None:
             (folder / "manifest.json").unlink(missing_ok=True)  # from now on nobody takes it for complete
             hit("prune.release")
             shutil.rmtree(folder, ignore_errors=True)
+    base.prune(layout)
     shutil.rmtree(layout.work, ignore_errors=True)
     named = {sha256 for version in layout.complete() for sha256 in _hashes(layout, version)}
     for blob in layout.blobs.glob("*"):

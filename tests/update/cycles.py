@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from station.update import base, stage, switch
 from station.update import journal as journals
 from station.update import manifest as manifests
-from station.update import stage, switch
 from station.update.journal import Journal
 from station.update.layout import Layout
 
@@ -35,6 +35,7 @@ def main() -> None:
         journals.store(toy.layout, Journal("staging", active, version, previous=journal.previous))
         stage.stage(manifest, toy.layout, lambda _line: None)
         switch.activate(toy.layout, version)
+        base.adopt(toy.layout, base.of_release(toy.layout, version))
         journal = journals.store(toy.layout, Journal(previous=active))
         switch.prune(toy.layout, journal)
         if number % 2 == 1:

@@ -15,9 +15,10 @@ import sys
 import time
 from pathlib import Path
 
+from deploy.station import parts
+from station.update import base, stage, switch
 from station.update import journal as journals
 from station.update import manifest as manifests
-from station.update import stage, switch
 from station.update.journal import Journal
 from station.update.layout import Layout
 from tests.update.powerloss import WriteLog
@@ -55,6 +56,7 @@ def main() -> None:
     scratch = DISK / "scratch"
     scratch.mkdir()
     log, toy, journal = WriteLog(DISK), Offline(scratch, None), Journal()  # type: ignore[arg-type]
+    base.adopt(toy.layout, parts.base_files())  # as deploy/install does
     truth: dict[str, dict[str, str]] = {}
     for number in range(UPDATES):
         version = f"1.{number}.0"
@@ -67,6 +69,7 @@ def main() -> None:
         (DISK / "truth.json").write_text(json.dumps(truth))
         journals.store(toy.layout, Journal("activating", active, version, previous=journal.previous))
         switch.activate(toy.layout, version)
+        base.adopt(toy.layout, base.of_release(toy.layout, version))
         journal = journals.store(toy.layout, Journal(previous=active))
         print("acked", version, log.read(), flush=True)
         if HOW == "nosync":

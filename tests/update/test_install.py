@@ -106,9 +106,12 @@ def test_one_command_makes_a_station_and_the_second_changes_nothing(repository: 
     for unit in ("station.service", "station-web.service", "station-kiosk.service"):  # they change with the release
         assert str((image / UNIT / unit).readlink()) == f"/var/lib/hipline/current/systemd/{unit}"
         assert str((image / UNIT / "multi-user.target.wants" / unit).readlink()) == f"../{unit}"
-    for unit in ("station-rollback.service", "station-update.service", "station-update.timer"):  # they do not
-        assert (image / UNIT / unit).read_bytes() == (REPOSITORY / "systemd" / unit).read_bytes()
-        assert not (image / UNIT / unit).is_symlink()
+    for unit in ("station-update.service", "station-update.timer", "station-update.path"):  # once it is committed
+        assert str((image / UNIT / unit).readlink()) == f"/var/lib/hipline/base/current/systemd/{unit}"
+        assert (layout.base_current / "systemd" / unit).read_bytes() == (REPOSITORY / "systemd" / unit).read_bytes()
+    guard = image / UNIT / "station-rollback.service"  # no release changes it
+    assert guard.read_bytes() == (REPOSITORY / "systemd/station-rollback.service").read_bytes()
+    assert not guard.is_symlink()
     before = without_time(tree(image))
     again = install(repository, image, "--kiosk")
     assert again.returncode == 0, again.stderr

@@ -19,7 +19,8 @@ from pathlib import Path
 import pytest
 
 from station.errors import UpdateError
-from station.update import guard
+from station.update import base, guard
+from station.update import journal as journals
 from station.update.layout import Layout
 from station.update.services import Services
 from tests.update.powerloss import MODES, Mode, NotHereError, WriteLog, logged_disk, mounted_image
@@ -97,9 +98,18 @@ def faults(root: Path, recording: Recording, writes: int) -> Iterator[str]:
         if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != sha256:
             yield f"{active} is not whole"
             return
+    yield from faults_below(layout, active)
     order = [version for _, version in recording.acked]
     if promised is not None and active not in order[order.index(promised) :]:
         yield f"{active}, although {promised} was promised"
+
+
+def faults_below(layout: Layout, active: str) -> Iterator[str]:
+    """What is wrong with the guard and the updater's units."""
+    if base.active(layout) is None:
+        yield "guard and updater are not whole"
+    elif journals.load(layout).step == "idle" and base.active(layout) != base.name_of(base.of_release(layout, active)):
+        yield f"guard and updater are not those of {active}"
 
 
 def replay(recording: Recording, folder: Path, states: int) -> tuple[Counter[str], list[str]]:

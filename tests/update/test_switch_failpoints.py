@@ -13,6 +13,7 @@ from tests.broker_fixture import Mosquitto
 from tests.update.toy import Toy
 
 RETURN = tuple(name for name in NAMES if name.startswith("return."))
+BASE = tuple(name for name in NAMES if name.startswith("base."))
 #: The journal is written many times: its places are tried at the first time and at later ones.
 FORWARD = (
     *(name for name in NAMES if name not in RETURN),
@@ -60,10 +61,12 @@ def test_an_update_that_is_cut_off_ends_whole_and_is_taken_up_again(station: Ver
     toy.power_off()
     toy.power_on()
     assert toy.serves() in (old, new)
+    assert toy.updater in (old, new)  # and whole
     again = toy.update(manifest)
     assert again.returncode == 0, again.stderr
     assert toy.serves() == new
     assert (toy.journal.step, toy.journal.previous) == ("idle", old)
+    assert toy.updater == new
 
 
 @pytest.mark.parametrize("failpoint", RETURN)
@@ -74,7 +77,7 @@ def test_a_way_back_that_is_cut_off_is_gone_to_its_end(station: Versions, failpo
     assert died.returncode == -9, f"the failpoint was not passed: {died.stderr}"
     toy.power_off()
     toy.power_on()
-    assert toy.serves() == old
+    assert toy.serves() == toy.updater == old
     assert "crashes" in toy.journal.failed[bad]
     assert toy.report["state"] == "failed"
     refused = toy.update(manifest)
@@ -96,5 +99,19 @@ def test_the_guard_cut_off_at_boot_is_gone_on_with_at_the_next(station: Versions
     died = toy.guard("--boot", failpoint=failpoint)
     assert died.returncode == -9, died.stderr
     toy.power_on()
-    assert toy.serves() == old
+    assert toy.serves() == toy.updater == old
     assert "within 2 boots" in toy.journal.failed[bad]
+
+
+@pytest.mark.parametrize("failpoint", [*RETURN, *BASE])
+def test_a_way_back_by_hand_that_is_cut_off_is_gone_to_its_end(station: Versions, failpoint: str) -> None:
+    """From a release that was committed: its guard and its updater go with it."""
+    toy, old, new = station.toy, station.toy.layout.active(), station.next()
+    assert toy.update(toy.release(new)).returncode == 0
+    assert toy.updater == new
+    died = toy.guard("--reason", "by hand", failpoint=failpoint)
+    assert died.returncode == -9, died.stderr
+    toy.power_off()
+    toy.power_on()
+    assert toy.serves() == toy.updater == old
+    assert toy.journal.failed[new] == "by hand"

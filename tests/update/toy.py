@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from deploy.station import archive, parts
+from station.update import base
 from station.update import journal as journals
 from station.update.journal import Journal
 from station.update.layout import Layout
@@ -78,7 +80,7 @@ class Toy:
             **os.environ, "HIPLINE_ROOT": str(self.layout.root), "HIPLINE_SYSTEMCTL": str(systemctl),
             "TOY_UNITS": str(units), "TOY_BROKER": str(self.broker.port), "TOY_PAGE": str(self.page),
             "TOY_SITE": paho, "TOY_CONFIG": str(config), "TOY_LIMITS": json.dumps(limits),
-            "PYTHONPATH": str(REPOSITORY), **self.environment,
+            "TOY_PYTHON": sys.executable, "PYTHONPATH": str(REPOSITORY), **self.environment,
         }  # fmt: skip
 
     def be_patient_for(self, seconds: float) -> None:
@@ -88,14 +90,24 @@ class Toy:
 
     # --- releases -----------------------------------------------------------------------------------------------------
 
-    def release(self, version: str, behaviour: str = "good", **changes: Any) -> Path:
-        """Put a release's files among the blobs, as a download does, and return its manifest's file."""
+    def release(
+        self, version: str, behaviour: str = "good", other: Mapping[str, bytes] | None = None, **changes: Any
+    ) -> Path:
+        """Put a release's files among the blobs, as a download does, and return its manifest's file.
+
+        ``other`` replaces files by path, ``changes`` fields of the manifest.
+        """
         contents = {
             f"wheels/hipline_station-{version}-py3-none-any.whl": ("wheel", wheel(version, behaviour)),
             "models/pose.bin": ("model", b"model of all releases" * 1000),
             "systemd/station.service": ("unit", f"# {version}\n".encode()),
+            "systemd/station-update.service": ("unit", f"[Service]\n# {version}\n".encode()),
+            "systemd/station-update.timer": ("unit", b"[Timer]\n"),
+            "systemd/station-update.path": ("unit", b"[Path]\n"),
             "scripts/hello": ("script", b"#!/bin/sh\necho hello\n"),
+            "scripts/guard.pyz": ("script", archive.pack(REPOSITORY)),
         }
+        contents |= {path: (contents[path][0], data) for path, data in (other or {}).items()}
         files = []
         for path, (kind, data) in contents.items():
             sha256 = hashlib.sha256(data).hexdigest()
@@ -116,13 +128,16 @@ class Toy:
         return self._call("tests/update/drive.py", str(manifest), *options, failpoint=failpoint)
 
     def guard(self, *options: str, failpoint: str = "") -> subprocess.CompletedProcess[str]:
-        """Run the rollback that needs no release."""
-        return self._call("-m", "station.update.guard", *options, failpoint=failpoint)
+        """Run the rollback that needs no release, as its unit does: by the system's Python, from its own place."""
+        guard = self.folder / "guard"
+        if not guard.exists():
+            parts.put_all(guard, parts.guard_files())
+        return self._call("-IB", str(guard), *options, failpoint=failpoint, python="/usr/bin/python3")
 
-    def _call(self, *words: str, failpoint: str) -> subprocess.CompletedProcess[str]:
+    def _call(self, *words: str, failpoint: str, python: str = sys.executable) -> subprocess.CompletedProcess[str]:
         environment = {**self.environment, **({"HIPLINE_FAILPOINT": failpoint} if failpoint else {})}
         return subprocess.run(
-            [sys.executable, *words], cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=1500,
+            [python, *words], cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=1500,
             check=False,
         )  # fmt: skip
 
@@ -179,6 +194,12 @@ class Toy:
                 return bool(answer.status == 200)
         except OSError:
             return False
+
+    @property
+    def updater(self) -> str:
+        """The release whose updater units and guard are in place, and whole."""
+        assert base.active(self.layout) is not None
+        return (self.layout.base_current / "systemd/station-update.service").read_text().split("# ")[1].strip()
 
     def disk_use(self) -> int:
         """Bytes under the root, links and folders not counted."""

@@ -21,6 +21,8 @@ def main() -> int:
     words = sys.argv[1:]
     if words[:2] == ["update", "self-test"]:
         return self_test()
+    if words[:1] == ["update"]:  # the updater itself is no toy: this source's, as a release would bring it
+        os.execv(os.environ["TOY_PYTHON"], [os.environ["TOY_PYTHON"], "-m", "station", *words])
     return web() if words[:1] == ["web"] else run()
 
 

@@ -41,8 +41,19 @@ def main(words: list[str]) -> int:
         type_exec = words[1] == "station-web.service"
         ready = alive(words[1]) and (type_exec or (folder / "ready").exists())
         active = "failed" if failed else "active" if ready else "activating" if alive(words[1]) else "inactive"
+        if "--property=LoadState" in words:
+            print(f"LoadState={load_state(words[1])}")
+            return 0
         print(f"ActiveState={active}\nNRestarts={restarts}\nResult={'exit-code' if failed else 'success'}")
     return 0
+
+
+def load_state(unit: str) -> str:
+    """Of the updater's units, which are links to what lies below the releases."""
+    file = Path(os.environ["HIPLINE_ROOT"]) / "base/current/systemd" / unit
+    if not file.exists():
+        return "not-found"
+    return "loaded" if file.read_text().startswith("[") else "bad-setting"
 
 
 def alive(unit: str) -> bool:
