@@ -207,6 +207,10 @@ def _picamera2() -> Any:
             f"picamera2: not installed ({error}); on a Raspberry Pi: sudo apt-get install python3-picamera2, "
             "and a venv that sees system packages"
         ) from None
+    except ValueError as error:  # NumPy's word for an extension that was built against another NumPy
+        raise CameraError(
+            f"picamera2: installed, but it does not fit the packages beside it ({error}); make setup again"
+        ) from None
 
 
 def _own_cameras(library: Any) -> list[dict[str, Any]]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from station.camera.exposure import ExposureKeeper
-from station.camera.picamera import PiCamera
+from station.camera.picamera import PiCamera, attached
 from station.camera.sensors import SENSORS, choose_mode, frame_duration_us
 from station.config import CameraConfig
 from station.errors import CameraError
@@ -207,6 +209,15 @@ def test_no_camera_and_a_strange_format_say_so() -> None:
     with pytest.raises(CameraError, match="delivers MJPEG"):
         _opened(library)
     assert library.called("close") == [None]
+
+
+def test_a_picamera2_built_against_another_numpy_is_no_crash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "picamera2.py").write_text('raise ValueError("numpy.dtype size changed")')
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "picamera2", raising=False)
+    assert not attached()
+    with pytest.raises(CameraError, match=r"does not fit .*numpy\.dtype size changed.*make setup"):
+        PiCamera(CameraConfig())
 
 
 def test_settings_that_the_camera_refuses_name_the_table() -> None:
