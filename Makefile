@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-.PHONY: help run setup setup-test setup-lab test test-slow lint format bench bench-compare bench-arm bench-kernel clip pose-models model model-smoke lock clean
+.PHONY: help run setup setup-test setup-lab test test-slow test-station lint format bench bench-compare bench-arm bench-kernel clip pose-models model model-smoke lock clean
 
 STATION := .venv/bin/station
 # MediaPipe wants NumPy 1: an environment of its own.
@@ -45,7 +45,10 @@ test: setup-test pose-models ## everything that gates a change: ruff, mypy, then
 	@$(PYTEST) -n $(JOBS) --dist loadfile $(PYTEST_ARGS)
 
 test-slow: setup-test pose-models ## the slow tiers: model builds, whole recordings, virtual machines
-	@$(PYTEST) -m 'slow or virtual' --timeout 1800 $(PYTEST_ARGS)
+	@$(PYTEST) -m 'slow or virtual' --timeout 1800 --ignore tests/station_vm $(PYTEST_ARGS)
+
+test-station: setup-test pose-models ## the station in an emulated aarch64 machine: installed, updated, its plug pulled (hours)
+	@$(PYTEST) -m virtual -s tests/station_vm $(PYTEST_ARGS)
 
 lint: setup-test ## ruff (rules and format) and mypy
 	@.venv/bin/ruff check

@@ -15,19 +15,22 @@ from tests.update.publisher import Publisher
 from tests.virtual.releases import Releases
 from tests.virtual.rootfs import REPOSITORY
 
-from . import image
+from . import clips, image
 from .image import say
 from .machine import Machine, MachineError, until
 
 OLD, NEW = "90.0.0", "90.1.0"
 TARGET = Target("linux-aarch64", "3.13")
 _TREE = ("station", "systemd", "locks", "deploy", "pyproject.toml", "README.md", "LICENSE")
+#: A picture costs the emulated processor half a second; nobody steps on the belt by himself, or updates would wait.
 _CONFIG = """\
 [station]
 gym = "north"
 name = "tm-07"
 [camera]
-source = "/var/lib/hipline/current/venv/lib/python3.13/site-packages/station/assets/runner.mp4"
+source = "/usr/share/hipline-test/clip.mp4"
+[pelvis]
+estimator = "hips"
 [mqtt]
 host = "127.0.0.1"
 [session]
@@ -138,6 +141,7 @@ def _install(found: Place) -> None:
         say(f"up after {machine.cpu_s:.0f} s of the emulator's CPU; deploy/install from the stick")
         machine.run("mount -o ro /dev/vdb /media/stick")
         machine.put("/etc/station/station.toml", _CONFIG)
+        machine.put_bytes("/usr/share/hipline-test/clip.mp4", clips.lighter(every=10))
         repository = "/media/stick/repository"
         command = (
             f"/media/stick/hipline/deploy/install --gym north --name tm-07 --version {OLD} "

@@ -7,16 +7,13 @@ the installed station: capture, kernel, outbox, broker, page, units.
 from __future__ import annotations
 
 import json
-import tempfile
-from fractions import Fraction
-from pathlib import Path
 
-import av
 import numpy as np
 
 from station.camera import BUNDLED_CLIP
 from station.types import KEYPOINTS
 
+from . import clips
 from .machine import Machine, until
 from .station import TOPIC, journal
 
@@ -47,13 +44,12 @@ def begin(machine: Machine) -> None:
     """Let the station in the machine stride; returns when it does."""
     folder = "/usr/share/hipline-test"
     machine.run("systemctl stop station")
-    machine.put_bytes(f"{folder}/runner.mp4", _small_clip())
+    machine.put_bytes(f"{folder}/runner.mp4", clips.lighter(smaller=SMALLER))
     machine.put(f"{folder}/joints.json", json.dumps(_joints().round(2).tolist()))
     machine.put(f"{_PACKAGES}/known_pose.py", _HOOK)
     machine.put(f"{_PACKAGES}/known_pose.pth", "import known_pose\n")
     clip = f's,^source = .*mp4.*,source = "{folder}/runner.mp4",'
     machine.run(f'sed -i \'{clip}; s,"tap","auto",\' /etc/station/station.toml')
-    machine.run("printf '[pelvis]\\nestimator = \"hips\"\\n' >> /etc/station/station.toml")
     machine.run(
         f": > {_HEARD}; systemd-run -q --unit=ear -p Restart=always -p RestartSec=1 -p StartLimitIntervalSec=0 sh -c "
         f"'exec mosquitto_sub -i ear -c -q 1 -t {TOPIC}/stride >> {_HEARD}'"
@@ -78,18 +74,3 @@ def _joints() -> np.ndarray:
     truth = json.loads(BUNDLED_CLIP.with_suffix(".truth.json").read_text(encoding="utf-8"))
     order = [truth["joints"].index(name) for name in KEYPOINTS]
     return np.asarray(np.array(truth["joints_px"])[:, order] / SMALLER)
-
-
-def _small_clip() -> bytes:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "runner.mp4"
-        with av.open(str(BUNDLED_CLIP)) as source, av.open(str(path), "w") as target:
-            stream = source.streams.video[0]
-            out = target.add_stream("libx264", rate=30, options={"crf": "30", "tune": "fastdecode"})
-            out.width, out.height, out.pix_fmt = stream.width // SMALLER, stream.height // SMALLER, "yuv420p"
-            for number, frame in enumerate(source.decode(stream)):
-                small = frame.reformat(out.width, out.height, "yuv420p")
-                small.pts, small.time_base = number, Fraction(1, 30)
-                target.mux(out.encode(small))
-            target.mux(out.encode())
-        return path.read_bytes()

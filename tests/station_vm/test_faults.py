@@ -52,7 +52,7 @@ def test_the_clock_is_stepped_and_no_stride_is_lost(runner: Machine) -> None:
     numbers = [int(str(one["seq"])) for one in found]
     assert numbers == list(range(numbers[0], numbers[0] + len(numbers))), "a stride is missing"
     assert len(found) >= len(before) + 12
-    starts = [float(str(one["t_start"])) for one in found]
+    starts = [float(str(one["start_s"])) for one in found]
     gaps = [later - earlier for earlier, later in itertools.pairwise(starts)]
     print(f"\n{len(found)} strides in one row; between two starts {min(gaps):.2f} to {max(gaps):.2f} s")
     assert 0.3 < min(gaps) <= max(gaps) < 3.0  # the time of the camera, not of the clock on the wall

@@ -5,6 +5,7 @@ Every probe runs under the unit's own file, only its command replaced; every ref
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -28,20 +29,33 @@ def attempt(what):
     except OSError as error:
         return errno.errorcode[error.errno]
 """
-_SEND = "socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', ({address!r}, 9))"
-_FORK = """
-import signal
-made = 0
+NEAR, FAR = "192.168.77.9", "198.51.100.9"
+#: Everything that a unit may forbid, in one program: a start of Python takes the emulated processor seconds.
+_ALL = f"""
+import json, signal
+def send(address):
+    socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"x", (address, 9))
+said = {{
+    "disk": attempt(lambda: open("/dev/vda", "rb")),
+    "camera": attempt(lambda: open("/dev/video0", "rb")),
+    "near": attempt(lambda: send("{NEAR}")),
+    "far": attempt(lambda: send("{FAR}")),
+    "packet": attempt(lambda: socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM)),
+    "vsock": attempt(lambda: socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM)),
+}}
+made = []
 try:
-    while made < 200:
-        if os.fork() == 0:
+    while len(made) < 200:
+        made.append(os.fork())
+        if made[-1] == 0:
             signal.pause()
-        made += 1
 except OSError:
     pass
-print(made)
+for pid in made:
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+print(json.dumps(said | {{"processes": str(len(made))}}))
 """
-NEAR, FAR = "192.168.77.9", "198.51.100.9"
 
 
 @pytest.fixture(scope="module")
@@ -100,46 +114,46 @@ def test_a_self_test_that_eats_memory_dies_alone(machine: Machine) -> None:
     assert machine.show("probe", "Result") == "success"
 
 
-def test_devices_are_those_of_the_camera_only(machine: Machine) -> None:
-    disk = "print(attempt(lambda: open('/dev/vda', 'rb')))"
-    assert free(machine, disk) == "could"
-    as_root = ("User=root", "Group=root")
-    assert probe(machine, "station", disk, *as_root) == "EPERM"
-    for unit in ("station-web", "station-rollback", "station-update"):
-        assert probe(machine, unit, disk, *as_root) == "ENOENT"  # has a /dev of its own
-        made = "print(attempt(lambda: os.mknod('/tmp/disk', 0o60600, os.makedev(254, 0))))"
-        assert probe(machine, unit, made, *as_root) in ("EPERM", "EACCES")
-    assert machine.call("modprobe vivid n_devs=1")[0] == 0, "this kernel has no virtual camera to allow"
-    video = "print(attempt(lambda: open('/dev/video0', 'rb')))"
-    machine.run("udevadm settle")
-    assert probe(machine, "station", video) == "could"  # as its own user
-    assert probe(machine, "station-web", video) == "ENOENT"
-    machine.run("modprobe -r vivid", check=False)
+@pytest.fixture(scope="module")
+def seen(machine: Machine) -> dict[str, dict[str, str]]:
+    """What one program could do under each unit, and outside of all (``free``); as root, devices included."""
+    assert machine.call("modprobe vivid n_devs=1; udevadm settle; modprobe vsock; test -e /dev/video0")[0] == 0
+    found = {"free": json.loads(free(machine, _ALL))}
+    for unit in UNITS:
+        found[unit] = json.loads(probe(machine, unit, _ALL, "User=root", "Group=root"))
+    return found
+
+
+def test_outside_of_the_units_all_of_it_can_be_done(seen: dict[str, dict[str, str]]) -> None:
+    assert {what: said for what, said in seen["free"].items() if said != "could"} == {"processes": "200"}
+
+
+def test_devices_are_those_of_the_camera_only(machine: Machine, seen: dict[str, dict[str, str]]) -> None:
+    assert (seen["station"]["disk"], seen["station"]["camera"]) == ("EPERM", "could")
+    for unit in ("station-web", "station-rollback", "station-update"):  # they have a /dev of their own
+        assert (seen[unit]["disk"], seen[unit]["camera"]) == ("ENOENT", "ENOENT")
+    as_itself = "print(attempt(lambda: open('/dev/video0', 'rb')))"
+    assert probe(machine, "station", as_itself) == "could"
+
+
+@pytest.mark.parametrize(
+    ("unit", "near", "far"),
+    [
+        ("station", "could", "EPERM"),
+        ("station-web", "could", "EPERM"),
+        ("station-update", "could", "could"),
+        ("station-rollback", "EAFNOSUPPORT", "EAFNOSUPPORT"),
+    ],
+)
+def test_packets_go_where_the_unit_says(seen: dict[str, dict[str, str]], unit: str, near: str, far: str) -> None:
+    assert (seen[unit]["near"], seen[unit]["far"]) == (near, far)
 
 
 @pytest.mark.parametrize("unit", UNITS)
-def test_packets_go_where_the_unit_says(machine: Machine, unit: str) -> None:
-    code = "\n".join(f"print(attempt(lambda: {_SEND.format(address=address)}))" for address in (NEAR, FAR))
-    assert free(machine, code) == "could\ncould"
-    expected = {
-        "station": "could\nEPERM", "station-web": "could\nEPERM", "station-update": "could\ncould",
-        "station-rollback": "EAFNOSUPPORT\nEAFNOSUPPORT",
-    }  # fmt: skip
-    assert probe(machine, unit, code) == expected[unit]
+def test_no_other_kind_of_socket_can_be_made(seen: dict[str, dict[str, str]], unit: str) -> None:
+    assert (seen[unit]["packet"], seen[unit]["vsock"]) == ("EAFNOSUPPORT", "EAFNOSUPPORT")
 
 
 @pytest.mark.parametrize("unit", UNITS)
-def test_no_other_kind_of_socket_can_be_made(machine: Machine, unit: str) -> None:
-    families = {"packet": "socket.AF_PACKET, socket.SOCK_DGRAM", "vsock": "socket.AF_VSOCK, socket.SOCK_STREAM"}
-    code = "\n".join(f"print(attempt(lambda: socket.socket({family})))" for family in families.values())
-    machine.run("modprobe vsock", check=False)
-    assert free(machine, code) == "could\ncould"
-    said = probe(machine, unit, code).splitlines()
-    assert said == ["EAFNOSUPPORT", "EAFNOSUPPORT"]
-
-
-def test_processes_are_counted(machine: Machine) -> None:
-    code = _FORK
-    most = {unit: int(machine.show(unit, "TasksMax")) for unit in UNITS}
-    for unit, bound in most.items():
-        assert int(probe(machine, unit, code)) == bound - 1
+def test_processes_are_counted(machine: Machine, seen: dict[str, dict[str, str]], unit: str) -> None:
+    assert int(seen[unit]["processes"]) == int(machine.show(unit, "TasksMax")) - 1
