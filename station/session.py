@@ -19,13 +19,15 @@ from station.metrics.table import Band, bands
 from station.pelvis import sample
 from station.standing import BASELINE_S, StandingLevel
 from station.summary import Summary, stride_curves
-from station.types import GaitEvent, Live, Observation, Output, PelvisSample, Pose, Side, StrideMetrics, View
+from station.types import KEYPOINTS, GaitEvent, Live, Observation, Output, PelvisSample, Pose, Side, StrideMetrics, View
 from station.visit import Change, Seen, Visit
 
 #: A gap longer than this makes another runner possible: everything pooled is forgotten [s].
 FORGET_AFTER_S = 2.0
 #: Slices of work a second; a stride has about 27.
 SLICES_PER_S = 58.0
+#: What is seen of the keypoints where the pose was not run.
+NO_RAYS = np.full((len(KEYPOINTS), 2), np.nan)
 #: Keypoints below this score count as not seen.
 MIN_SCORE = 0.2
 
@@ -122,6 +124,8 @@ class Session:
         seen = Seen.NOBODY
         if pose is not None and pose.someone:
             seen = self._see(observation, pose, out)
+        elif pose is None and observation.pelvis is not None and self._person_s is not None:
+            self._recent.append_pelvis(t_s, sample(t_s, NO_RAYS, observation.pelvis))
         if pose is not None:
             self._follow(self.visit.see(t_s, seen), out)
         self._frames += 1

@@ -1,8 +1,9 @@
 """Degradation that is chosen: a station that is hot or slow does less of what costs most and matters least.
 
 First the page is drawn less often, then the pose model runs on every second frame while the pelvis is still read from
-each. Decisions only: no clock and no sensor is read here. Nothing is ever queued; what there is no time for is dropped
-by the mailbox, newest wins, and that is what makes a station count as slow.
+each (of a fast camera that is so from the start, of a slow one the feet need every frame: ``station.engine.observer``).
+Decisions only: no clock and no sensor is read here. Nothing is ever queued; what there is no time for is dropped by the
+mailbox, newest wins, and that is what makes a station count as slow.
 """
 
 from __future__ import annotations

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
+import numpy as np
+
 from station.config import Config
 from station.engine.pelvis import HipsEstimator, PelvisEstimator, verified
 from station.health import WINDOW, Timings
-from station.types import Frame, Observation, Pose, View
+from station.types import KEYPOINT_INDEX, Frame, Observation, Pose, View
+
+#: Fewer poses a second time no stride: at 30 feet are timed as at 60, at 15 not one is (``docs/decisions/0014``).
+LEAST_POSES_HZ = 24.0
+#: A pose older than this does not tell where the runner is now [s].
+LONGEST_S = 0.1
+_TRUNK = [KEYPOINT_INDEX[f"{side}_{joint}"] for side in ("left", "right") for joint in ("shoulder", "hip")]
 
 
 class PoseSource(Protocol):
@@ -23,8 +32,9 @@ class Observer:
     """Runs pose and pelvis on frames of one view; ``pose_times`` and ``pelvis_times`` are how long each took.
 
     Without a ``pelvis`` estimator the pose model's hips are read, flagged. The pose model runs on every
-    ``pose_every``-th frame; the engine raises that when the machine is hot or slow. A frame without it has no pose, and
-    no reading of the pelvis, whose place is not known then.
+    ``pose_every``-th frame: every second one where that leaves the feet their poses (:data:`LEAST_POSES_HZ`) and the
+    pelvis is looked for in the picture. On a frame without it the pelvis is looked for where the last poses let it be
+    expected, and the observation has no pose.
     """
 
     def __init__(
@@ -34,7 +44,10 @@ class Observer:
         self._pelvis = pelvis or HipsEstimator(view)
         self.pose_times = Timings(window)
         self.pelvis_times = Timings(window)
-        self.pose_every = 1
+        self._most = max(int(view.fps / LEAST_POSES_HZ), 1)
+        self._usual = min(2, self._most) if self._pelvis.sees else 1
+        self.pose_every = self._usual
+        self._expected = Expected()
         self.frames = 0
         self.frames_with_someone = 0
 
@@ -43,11 +56,15 @@ class Observer:
         """What ``station verify`` found of the pelvis estimator; ``None`` = it was never run."""
         return verified(self._pelvis)
 
+    def ease(self, pose_every: int) -> None:
+        """Run the pose that rarely, when the machine is hot or slow; not more rarely than the feet can do with."""
+        self.pose_every = min(max(pose_every, self._usual), self._most)
+
     def observe(self, frame: Frame) -> Observation:
         """Pose and pelvis reading of one frame; without a person there is no reading."""
         if self.frames % self.pose_every:
             self.frames += 1
-            return Observation(frame.t_s, None)
+            return self._between_poses(frame)
         start_s = time.perf_counter()
         pose = self._pose.estimate(frame)
         found_s = time.perf_counter()
@@ -57,7 +74,41 @@ class Observer:
         self.pelvis_times.add(time.perf_counter() - found_s)
         self.frames += 1
         self.frames_with_someone += someone
+        self._expected.see(frame.t_s, pose)
         return Observation(frame.t_s, pose, pelvis if someone else None)
+
+    def _between_poses(self, frame: Frame) -> Observation:
+        pose = self._expected.at(frame.t_s)
+        if pose is None or not self._pelvis.sees:
+            return Observation(frame.t_s, None)
+        start_s = time.perf_counter()
+        pelvis = self._pelvis.read(frame, pose)
+        self.pelvis_times.add(time.perf_counter() - start_s)
+        return Observation(frame.t_s, None, pelvis)
+
+
+class Expected:
+    """Where the runner will be on the next frame: as on the last pose, moved on as the trunk moved."""
+
+    def __init__(self) -> None:
+        self._pose: Pose | None = None
+        self._t_s = -math.inf
+        self._moving_px_s = np.zeros(2)
+
+    def see(self, t_s: float, pose: Pose) -> None:
+        """A pose that was found."""
+        before, since_s = self._pose, t_s - self._t_s
+        moved_px = np.zeros(2)
+        if before is not None and pose.someone and 0 < since_s <= LONGEST_S:
+            moved_px = pose.xy_px[_TRUNK].mean(axis=0) - before.xy_px[_TRUNK].mean(axis=0)
+        self._moving_px_s = moved_px / since_s if np.isfinite(moved_px).all() and since_s > 0 else np.zeros(2)
+        self._pose, self._t_s = pose if pose.someone else None, t_s
+
+    def at(self, t_s: float) -> Pose | None:
+        """What is expected now; ``None`` when the last pose is too long ago, or there was nobody."""
+        if self._pose is None or not 0 < t_s - self._t_s <= LONGEST_S:
+            return None
+        return Pose(self._pose.xy_px + self._moving_px_s * (t_s - self._t_s), self._pose.score)
 
 
 def load_pose(config: Config, say: Callable[[str], None]) -> PoseSource:

@@ -21,6 +21,10 @@ class PelvisEstimator(Protocol):
     source: str
     model: str | None
 
+    @property
+    def sees(self) -> bool:
+        """Whether it looks at the picture, and so can tell what no pose does."""
+
     def read(self, frame: Frame, pose: Pose) -> PelvisReading:
         """World angles with their sd; NaN where it does not know. Nobody in the picture: the runner is forgotten."""
 
@@ -44,6 +48,7 @@ class HipsEstimator:
 
     source = "hips"
     model: str | None = None
+    sees = False
 
     def __init__(self, view: View) -> None:
         self._caster = RayCaster(view)
@@ -58,6 +63,7 @@ class NetEstimator:
     """The model's level alone."""
 
     source = "net"
+    sees = True
 
     def __init__(self, view: View, net: LevelWitness, model: str | None = None) -> None:
         self._net, self.model = net, model
@@ -70,6 +76,8 @@ class NetEstimator:
 
 class WitnessesEstimator:
     """Model and gyroscope fused, or the gyroscope alone (``net`` is ``None``)."""
+
+    sees = True
 
     def __init__(self, view: View, net: LevelWitness | None, gyroscope: RateWitness, model: str | None = None) -> None:
         self.source = "optical" if net is None else "fused"
@@ -90,6 +98,7 @@ class TagEstimator:
 
     source = "tag"
     model: str | None = None
+    sees = True
 
     def __init__(self, view: View) -> None:
         from station.tag import TagEstimator as Plates  # noqa: PLC0415 (needs OpenCV's detector)

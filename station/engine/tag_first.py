@@ -34,6 +34,11 @@ class Verified:
         #: What the records say, for ``health``.
         self.verified: Mapping[str, object] = asdict(found)
 
+    @property
+    def sees(self) -> bool:
+        """Whether the estimator looks at the picture."""
+        return self._estimator.sees
+
     def read(self, frame: Frame, pose: Pose) -> PelvisReading:
         """The estimator's word, less sure of itself."""
         reading = self._estimator.read(frame, pose)
@@ -55,6 +60,11 @@ class TagFirst:
         self._tag = TagEstimator(view)
         self._came_s = self._next_s = -math.inf
         self._someone = False
+
+    @property
+    def sees(self) -> bool:
+        """Whether anything is looked for in the picture but a tag, which needs a pose of its own."""
+        return self.markerless.sees
 
     @property
     def verified(self) -> Mapping[str, object] | None:

@@ -73,10 +73,11 @@ class Vitals:
         share = dropped / seen if seen > 0 else None
         step = self._degrader.update(self._clock(), temp_c=temp_c, throttled=slowed, dropped_share=share)
         if step is not before:
-            self._outlet.live_hz, self._observer.pose_every = step.live_hz, step.pose_every
+            self._outlet.live_hz = step.live_hz
+            self._observer.ease(step.pose_every)
             self._say(
                 f"load     {self._degrader.cause or 'well again'}: page {step.live_hz:g} a second, "
-                f"pose on every {'frame' if step.pose_every == 1 else 'second frame'}"
+                f"pose on every {'frame' if self._observer.pose_every == 1 else 'second frame'}"
             )
         return step
 

@@ -179,9 +179,9 @@ class CycleReader:
     def _judge_gaps(self, cycle: Cycle) -> None:
         recent = self._recent
         cycle.rows = rows = recent.between(cycle.start_anchor_s, cycle.end_anchor_s)
-        rays, t_s = recent.rays(rows), recent.t_s(rows)
+        t_s, rays = recent.poses(rows)
         feet = np.isfinite(rays[:, FEET["left"][:2] + FEET["right"][:2], 1])
-        if (feet[:, :2].any(axis=1) & feet[:, 2:].any(axis=1)).mean() < FEET_SEEN_SHARE:
+        if not (feet[:, :2].any(axis=1) & feet[:, 2:].any(axis=1)).sum() >= max(FEET_SEEN_SHARE * len(feet), 1):
             cycle.reasons.append(Reason.OFF_FRAME)
         seen = np.isfinite(rays[:, [LEFT_HIP, RIGHT_HIP], 1]).all(axis=1) | feet.any(axis=1)
         times = np.concatenate(([cycle.start_anchor_s], t_s[seen], [cycle.end_anchor_s]))
@@ -189,7 +189,7 @@ class CycleReader:
             cycle.reasons.append(Reason.GAP)
 
     def _judge_view(self, cycle: Cycle) -> None:
-        rays = self._recent.rays(cycle.rows)
+        _, rays = self._recent.poses(cycle.rows)
         hips = rays[:, RIGHT_HIP, 0] - rays[:, LEFT_HIP, 0]
         middle = (rays[:, RIGHT_HIP, 0] + rays[:, LEFT_HIP, 0]) / 2
         travel = max(_travel(rays[:, FEET[side][1], 0] - middle) for side in ("left", "right"))

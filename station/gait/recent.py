@@ -43,6 +43,7 @@ class Recent:
         self._scale = np.full((2 * capacity, 2), np.nan)
         self._pelvis = np.full((2 * capacity, 6), np.nan)
         self._source = np.zeros(2 * capacity, dtype=np.int8)
+        self._posed = np.zeros(2 * capacity, dtype=np.bool_)
         self._names: list[str] = []
         self.first = 0
         self.end = 0
@@ -63,15 +64,32 @@ class Recent:
 
     def append(self, t_s: float, rays: Floats, pelvis: PelvisSample) -> None:
         """One frame: rays (12, 2), NaN where a keypoint is not seen."""
-        if self.end == 2 * self._capacity:
-            keep = slice(self._capacity, 2 * self._capacity)
-            for store in (self._t, self._rays, self._scale, self._pelvis, self._source):
-                store[: self._capacity] = store[keep]
-            self.end = self._capacity
-        row = self.end
-        self._t[row] = t_s
+        row = self._room()
         self._rays[row] = rays
         self._scale[row] = self._follow_scale(t_s, rays, row)
+        self._posed[row] = True
+        self._last_t = t_s
+        self._put(row, t_s, pelvis)
+
+    def append_pelvis(self, t_s: float, pelvis: PelvisSample) -> None:
+        """A frame on which the pelvis was read and the pose was not."""
+        row = self._room()
+        self._rays[row] = np.nan
+        self._scale[row] = self._scale[row - 1]
+        self._posed[row] = False
+        self._put(row, t_s, pelvis)
+
+    def _room(self) -> int:
+        """The next row; the window slides when there is none."""
+        if self.end == 2 * self._capacity:
+            keep = slice(self._capacity, 2 * self._capacity)
+            for store in (self._t, self._rays, self._scale, self._pelvis, self._source, self._posed):
+                store[: self._capacity] = store[keep]
+            self.end = self._capacity
+        return self.end
+
+    def _put(self, row: int, t_s: float, pelvis: PelvisSample) -> None:
+        self._t[row] = t_s
         self._pelvis[row] = (
             pelvis.obliquity_deg,
             pelvis.rotation_deg,
@@ -82,7 +100,6 @@ class Recent:
         )
         self._source[row] = self._code(pelvis.source)
         self.end = row + 1
-        self._last_t = t_s
 
     def _code(self, source: str) -> int:
         if source not in self._names:
@@ -122,6 +139,11 @@ class Recent:
     def rays(self, rows: slice) -> Floats:
         """Rays (n, 12, 2) of these rows."""
         return self._rays[rows]
+
+    def poses(self, rows: slice) -> tuple[Floats, Floats]:
+        """Times and rays of those of these rows on which the pose was run."""
+        posed = self._posed[rows]
+        return self._t[rows][posed], self._rays[rows][posed]
 
     def hip_ray(self, rows: slice) -> Floats:
         """Slow apparent hip width of these rows."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import jsonschema
@@ -70,7 +71,7 @@ class Bench:
 
 @pytest.fixture
 def bench(runner: KnownRunner, view: View) -> Bench:
-    return Bench(runner, view)
+    return Bench(runner, replace(view, fps=60.0))
 
 
 def test_a_well_station_says_how_its_picture_is_and_gives_nothing_up(bench: Bench) -> None:
