@@ -38,11 +38,11 @@ TORSO_M, HIPS_M = 0.50, 0.18
 FASTEST_DPS, SLACK_DEG, OVERRULED = 400.0, 6.0, 3
 #: What the plates are when they are worn [deg]: further out it is not a pelvis (obliquity, rotation, tilt).
 WIDEST_DEG = (30.0, 45.0, 55.0)
-#: The picture of a plate explains its angles less well than pixel noise alone would: factor on the sd, and what
-#: is added (hand-made plates, lens, light), degrees, obliquity, rotation, tilt. Measured: ``station.lab.tag_scores``.
-SD_FACTOR, SD_FLOOR_DEG = 1.8, (0.06, 0.18, 0.25)
-#: What is added for a plate that does not look like its print [deg per lost correlation].
-SD_LOOK_DEG = (4.0, 8.0, 8.0)
+#: What hand-made plates, lens and light add to the sd that the pixels' noise alone leaves [deg]: obliquity, rotation,
+#: tilt. Set on four rendered runners, checked on others: ``docs/tag.md``.
+SD_FLOOR_DEG = (0.055, 0.12, 0.18)
+#: A plate in plain view looks so much like its print; what is added below that [deg per lost correlation].
+PLAIN_LOOK, SD_LOOK_DEG = 0.96, (4.0, 8.0, 8.0)
 #: How the plate hangs is learnt over so long [s].
 HANG_S = 15.0
 #: The shape is never known better than this share of what was known of it before the first picture.
@@ -207,10 +207,10 @@ class TagEstimator:
             self._hang = _Hang()  # somebody else, or worn anew
         angles = self._hang.pelvis_deg(t_s, world)
         slopes = projected_slopes(world) @ self._lens.attitude
-        variance = np.diag(slopes @ aligned.covariance[:3, :3] @ slopes.T) * SD_FACTOR**2
+        variance = np.diag(slopes @ aligned.covariance[:3, :3] @ slopes.T)
         aside = np.degrees(np.arctan(aligned.pose.at_m[:2] / aligned.pose.at_m[2])) * self._lens.focal_sd
         bent = np.array([0.0, aside[0], aside[1]])
-        unlike = (1.0 - aligned.look) * np.array(SD_LOOK_DEG)
+        unlike = max(PLAIN_LOOK - aligned.look, 0.0) * np.array(SD_LOOK_DEG)
         return Sight(t_s, plate, aligned, angles, np.sqrt(variance + np.square(SD_FLOOR_DEG) + unlike**2 + bent**2))
 
     def _plausible(self, sight: Sight, runner: _Runner) -> bool:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jsonschema
 import numpy as np
@@ -25,10 +25,11 @@ from station.lab.runner_spec import RunnerSpec
 from station.metrics.measure import LASTING_SHARE
 from station.publish.sayings import Sayings
 from station.session import Session
+from station.tag import TagEstimator
 from station.tag.agreement import Agreement, Difference
 from station.tag.record import Record, from_json, load_all, next_runner_deg, said, save, to_json, trust
 from station.types import Frame, MetricSummary, PelvisReading, Pose, SessionSummary, State, View
-from station.verify import Comparison, summary
+from station.verify import Comparison, _guided, summary
 
 DROP = "pelvic_drop_peak_left_deg"
 
@@ -251,3 +252,39 @@ def test_the_doctor_says_what_was_found(tmp_path: Path, monkeypatch: pytest.Monk
         save(record(f"2026-11-23T10:00:0{second}Z", gain=0.3))
     assert machine.verified().verdict == "warn"
     assert machine.verified().mend
+
+
+class Seen:
+    """A tag that is seen from ``first_s`` on, but for a while."""
+
+    def __init__(self, first_s: float, hidden: tuple[float, float] = (math.inf, math.inf)) -> None:
+        self._first_s, self._hidden, self.seen_s = first_s, hidden, -math.inf
+
+    def look(self, t_s: float) -> None:
+        if t_s >= self._first_s and not self._hidden[0] <= t_s < self._hidden[1]:
+            self.seen_s = t_s
+
+
+def guided(tag: Seen, seconds: float, most_s: float = 120.0) -> float:
+    """When the guided run lets go; every frame is looked at as it is passed on."""
+    blank = np.zeros((4, 4, 3), np.uint8)
+    source = (Frame(k / 10, k, blank, "rgb") for k in range(round(10 * most_s)))
+    last = -1.0
+    for frame in _guided(source, cast("TagEstimator", tag), seconds):
+        tag.look(frame.t_s)
+        last = frame.t_s
+    return last
+
+
+def test_the_guided_run_waits_for_the_tag_then_stands_runs_and_ends(capsys: pytest.CaptureFixture[str]) -> None:
+    assert guided(Seen(first_s=25.0), seconds=30.0) == pytest.approx(55.0, abs=0.3)
+    told = [line.removeprefix("verify: ") for line in capsys.readouterr().err.splitlines()]
+    assert told[0].startswith("put the tag on")
+    assert told[1:4] == ["no tag seen yet"] * 3
+    assert [line.split(":")[0] for line in told[4:]] == ["tag seen", "now run at your usual pace until told", "done"]
+
+
+def test_the_guided_run_tells_when_the_tag_is_lost(capsys: pytest.CaptureFixture[str]) -> None:
+    guided(Seen(first_s=1.0, hidden=(10.0, 22.0)), seconds=30.0)
+    told = capsys.readouterr().err
+    assert 1 <= told.count("the tag is not seen") <= 2
