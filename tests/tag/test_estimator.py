@@ -190,6 +190,7 @@ def test_without_a_tag_it_is_looked_for_now_and_then_only(monkeypatch: pytest.Mo
 
 class Level:
     source = "fused"
+    sees = True
     model: str | None = "abc"
 
     def read(self, frame: Frame, pose: Pose) -> PelvisReading:

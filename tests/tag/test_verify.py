@@ -148,6 +148,7 @@ def test_an_error_that_lasts_widens_the_interval_of_every_drop_and_of_the_sessio
 
     class Plays:
         source = "fused"
+        sees = True
         model: str | None = None
 
         def __init__(self) -> None:
@@ -225,6 +226,7 @@ def test_the_tag_is_not_checked_against_itself(capsys: pytest.CaptureFixture[str
 
 class Sure:
     source = "fused"
+    sees = True
     model: str | None = None
 
     def read(self, frame: Frame, pose: Pose) -> PelvisReading:

@@ -43,6 +43,7 @@ class Misscaled:
     """Says ``gains`` times what is true about its mean, with noise."""
 
     source = "fused"
+    sees = True
     model: str | None = "misscaled"
 
     def __init__(self, true_deg: Floats, gains: tuple[float, float, float]) -> None:
@@ -126,7 +127,7 @@ def test_the_gain_told_of_the_shipped_estimator_is_its_gain_against_the_truth(
     class Overheard:
         def __init__(self, estimator: PelvisEstimator) -> None:
             self._estimator = estimator
-            self.source, self.model = estimator.source, estimator.model
+            self.source, self.model, self.sees = estimator.source, estimator.model, estimator.sees
 
         def read(self, frame: Frame, pose: Pose) -> PelvisReading:
             reading = self._estimator.read(frame, pose)
