@@ -24,6 +24,9 @@ Make this machine a station: Debian packages, accounts, configuration, broker, u
   sudo deploy/install --gym north --name tm-07 --source https://updates.north.example --root root.json
   sudo deploy/install --gym north --name tm-07 --source /media/stick --root root.json --broker stations/tm-07 --kiosk
 
+For stations that update themselves from signed releases. One station from a clone, without releases: systemd/install;
+it becomes one of these by this command, and keeps its configuration and its data.
+
 --source is an update repository (deploy/release, deploy/push --stick) and --root its metadata/1.root.json, which must
 come by a way you trust: it decides who may sign for this station. --broker is the folder that deploy/broker/gym.py
 made for the station; without it the station keeps to itself. Called again, it changes only what is missing.
@@ -31,7 +34,7 @@ Exit codes: 0 done, 1 failed, 2 bad input.
 """
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _PACKAGES = {"mosquitto": "mosquitto", "mosquitto_sub": "mosquitto-clients"}
-_KIOSK_PACKAGES = {"cage": "cage", "chromium": "chromium", "curl": "curl"}
+_KIOSK_PACKAGES = {"cage": "cage", "seatd": "seatd", "chromium": "chromium", "curl": "curl"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

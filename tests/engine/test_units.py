@@ -66,6 +66,18 @@ def test_the_engine_is_watched_and_the_page_has_no_device(repository: Path) -> N
     assert user.findall(engine) != user.findall(page)
 
 
+def test_the_screens_unit_keeps_its_browser_and_gives_it_a_place_for_its_socket(repository: Path) -> None:
+    """Both were wrong once, and only a run in a real systemd showed it."""
+    kiosk = (repository / "systemd" / "station-kiosk.service").read_text()
+    assert "PAMName=" not in kiosk  # a login session is a scope of its own: no MemoryMax, no IPAddressDeny holds there
+    place = re.search(r"^RuntimeDirectory=(\S+)$", kiosk, re.MULTILINE)
+    assert place is not None  # writable below ProtectSystem=strict, which /run/user is not
+    assert f"XDG_RUNTIME_DIR=/run/{place[1]} " in kiosk
+    assert "seatd.service" in kiosk
+    for installer in ("systemd/install", "deploy/station/install.py"):
+        assert "seatd" in (repository / installer).read_text()
+
+
 def test_every_account_of_the_units_is_made(repository: Path) -> None:
     made = (repository / "systemd" / "sysusers.d" / "hipline.conf").read_text()
     users = set(re.findall(r"^u (\S+) ", made, re.MULTILINE))

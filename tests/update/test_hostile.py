@@ -174,6 +174,62 @@ def test_any_byte_of_any_metadata_changed_is_refused(publisher: Publisher, tmp_p
     assert harmless <= 3
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_every_byte_of_every_metadata_changed_is_refused(publisher: Publisher, tmp_path: Path) -> None:
+    """One bit of each byte of each file; of the timestamp, the one that no other file vouches for, every bit.
+
+    What does not change what is signed (a hex digit of a signature in upper case) may pass, and has no effect.
+    """
+    dice, evil = random.Random(9), tmp_path / "evil"
+    good = fetch.check(publisher.settings(tmp_path / "good"))
+    shutil.copytree(publisher.place, evil)
+    tried, harmless = 0, list[str]()
+    for path in slice_of(publisher.repository, "1.4.0"):
+        if path.suffix != ".json" or path.name == "1.root.json":
+            continue
+        data = (evil / path).read_bytes()
+        bits = range(8) if path.name == "timestamp.json" else None
+        for at in range(len(data)):
+            for bit in bits or [dice.randrange(8)]:
+                (evil / path).write_bytes(data[:at] + bytes([data[at] ^ (1 << bit)]) + data[at + 1 :])
+                tried += 1
+                state = tmp_path / "state"
+                try:
+                    found = fetch.check(publisher.settings(state, str(evil)))
+                except UpdateError:
+                    found = None
+                else:
+                    harmless.append(path.name)
+                    assert found == good, f"{path}: bit {bit} of byte {at} has an effect"
+                shutil.rmtree(state, ignore_errors=True)
+        (evil / path).write_bytes(data)
+    print(f"\n{tried} changes, {len(harmless)} without any effect")
+    assert tried > 8000
+    assert set(harmless) <= {"timestamp.json"}  # all others are held by a hash
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_every_byte_of_a_file_and_every_length_is_refused(publisher: Publisher, tmp_path: Path) -> None:
+    """A small file, whole. A large one is held by the same comparison of sha256 and size, so there samples do."""
+    evil, state = tmp_path / "evil", tmp_path / "state"
+    shutil.copytree(publisher.place, evil)
+    file = min((evil / "targets/blob").iterdir(), key=lambda path: (path.stat().st_size < 100, path.stat().st_size))
+    data = file.read_bytes()
+    assert len(data) == 400
+    available = fetch.check(publisher.settings(state, str(evil)))
+    assert available is not None
+    changed = [data[:at] + bytes([data[at] ^ 0x10]) + data[at + 1 :] for at in range(len(data))]
+    changed += [data[:length] for length in range(len(data))] + [data + b"\0" * more for more in (1, 2, 4096)]
+    for other in changed:
+        file.write_bytes(other)
+        shutil.rmtree(state / "blobs", ignore_errors=True)
+        with pytest.raises(UpdateError):
+            fetch.download(available, state / "blobs", lambda _line: None)
+        assert all(blob.suffix == ".part" or keep_hash(blob) == blob.name for blob in (state / "blobs").iterdir())
+
+
 def test_any_byte_of_a_file_changed_is_refused(publisher: Publisher, tmp_path: Path) -> None:
     dice = random.Random(8)
     evil = tmp_path / "evil"
