@@ -4,8 +4,9 @@ Each shard is one file, drawn from (seed, number) alone: an interrupted run goes
 same data. What a model could learn instead of the pelvis is taken away from it: obliquity, rotation and tilt are drawn
 on their own, legs stand, run, stay, follow or are lifted by chance, trunks lean and bend, waists are as firm as bone or
 as soft as flesh, shirts hang over the waistband and go with the thighs. One camera in five looks from the side, half of
-the runners stand before something else than a gym, some wear a number belt. ``--kind held`` and ``--kind check`` draw
-from bodies and a shading method that training never sees.
+the runners stand before something else than a gym, some wear a number belt. ``--kind plain`` is what stations mostly
+see: runners only, upright, of soft waist, straight from behind. ``--kind held`` and ``--kind check`` draw from bodies
+and a shading method that training never sees.
 
 Angles are those of the line of sight (:class:`station.types.PelvisLevel`): what a crop can show.
 """
@@ -36,7 +37,7 @@ from station.types import Floats, Pixels
 
 SIDE_PX = 128
 PER_SHARD, PER_RUNNER = 96, 8
-KINDS = ("train", "held", "check")
+KINDS = ("train", "held", "check", "plain")
 CHECK_BODIES, HELD_OUT_BODIES = (LIBRARY_SIZE - 4, LIBRARY_SIZE - 2), (LIBRARY_SIZE - 2, LIBRARY_SIZE)
 #: Counted up when what a seed draws changes.
 REVISION = 4
@@ -66,8 +67,8 @@ def main(arguments: list[str] | None = None) -> int:
         "--kind",
         choices=KINDS,
         default="train",
-        help="held: two bodies kept for scoring; check: two others, to fit the told variances; both in a shading that "
-        "training never sees (default train)",
+        help="plain: upright runners from behind; held: two bodies kept for scoring; check: two others, to fit the "
+        "told variances; both in a shading that training never sees (default train)",
     )
     options = parser.parse_args(arguments)
     if options.shards < 1 or (options.out.exists() and not options.out.is_dir()):
@@ -104,22 +105,23 @@ def shard(library: BodyLibrary, renderer: Renderer, seed: int, number: int, kind
 
 
 def _of_one_runner(library: BodyLibrary, renderer: Renderer, rng: np.random.Generator, kind: str) -> list[Crop]:
-    bodies = {"train": (0, CHECK_BODIES[0]), "check": CHECK_BODIES, "held": HELD_OUT_BODIES}[kind]
-    rig = Rig(take(library, int(rng.integers(*bodies)), random_build(rng)), Plan(random_style(rng)))
+    bodies, plain = {"check": CHECK_BODIES, "held": HELD_OUT_BODIES}.get(kind, (0, CHECK_BODIES[0])), kind == "plain"
+    build = replace(random_build(rng), belt=0.0) if plain else random_build(rng)
+    rig = Rig(take(library, int(rng.integers(*bodies)), build), Plan(random_style(rng)))
     outfit = random_outfit(rng)
     worn = dress(rig, outfit)
     renderer.set_scene(gym(rng))
     renderer.set_runner(worn)
     normals = Normals(worn.mesh.faces, len(worn.mesh.vertices_m))
-    look = Look((0.0, 0.0, 0.0), int(rng.integers(3)), cloth=int(kind != "train"))
-    if kind == "train":
+    look = Look((0.0, 0.0, 0.0), int(rng.integers(3)), cloth=int(kind in ("held", "check")))
+    if look.cloth == 0:
         look = replace(look, weave=(random_weave(rng), random_weave(rng)))
     elsewhere = rng.uniform() < 0.5
     number_belt = NumberBelt.random(rng, rig, worn) if rng.uniform() < 0.12 else None
     crops = []
     for _ in range(PER_RUNNER):
-        t_s, camera = float(rng.uniform(0, rig.plan.style.period_s)), random_camera(rng)
-        loose = random_pelvis(rng, rig.plan.angles_deg(t_s))
+        t_s, camera = float(rng.uniform(0, rig.plan.style.period_s)), random_camera(rng, askew=not plain)
+        loose = random_pelvis(rng, rig.plan.angles_deg(t_s), bends=not plain)
         skeleton = rig.skeleton(t_s, loose)
         window = crop_window(rng, camera, skeleton)
         vertices = skin(rig, skeleton, worn.mesh)
@@ -140,10 +142,10 @@ def _of_one_runner(library: BodyLibrary, renderer: Renderer, rng: np.random.Gene
     return crops
 
 
-def random_camera(rng: np.random.Generator) -> Pinhole:
+def random_camera(rng: np.random.Generator, askew: bool = True) -> Pinhole:
     """Any mount and lens that the station should cope with, aimed at the runner with errors; one in five far askew."""
     height, distance = float(rng.uniform(0.6, 1.6)), float(rng.uniform(1.6, 3.5))
-    round_deg = float(rng.uniform(-40, 40) if rng.uniform() < 0.2 else rng.normal(0, 2))
+    round_deg = float(rng.uniform(-40, 40) if askew and rng.uniform() < 0.2 else rng.normal(0, 2))
     away = distance * np.array([np.sin(np.radians(round_deg)), np.cos(np.radians(round_deg))])
     return Pinhole(
         focal_px=640 / float(np.tan(np.radians(rng.uniform(50, 90)) / 2)),
@@ -204,7 +206,7 @@ def _backdrop(rng: np.random.Generator, level: float) -> NDArray[np.float32]:
     return scene
 
 
-def random_pelvis(rng: np.random.Generator, run_deg: tuple[float, float, float]) -> Loose:
+def random_pelvis(rng: np.random.Generator, run_deg: tuple[float, float, float], bends: bool = True) -> Loose:
     """A pelvis that owes nothing to the legs, or nearly: half of all samples are drawn quite freely."""
     follow = float(rng.choice([0.0, 1.0, rng.uniform(0, 1)]))
     if rng.uniform() < 0.25:
@@ -214,7 +216,7 @@ def random_pelvis(rng: np.random.Generator, run_deg: tuple[float, float, float])
     wide = 2.0 if rng.uniform() < 0.1 else 1.0
     tilt = float(np.clip(rng.normal(9, 6 * wide), -8 * wide, 26 * wide))
     angles = (float(rng.normal(0, 5.0 * wide)), float(rng.normal(0, 8)), tilt)
-    if rng.uniform() < 0.75:
+    if not bends or rng.uniform() < 0.75:
         return Loose(angles, follow)
     bend, lean, turn = rng.normal([8, 0, 0], [14, 8, 10]).tolist()  # no runner any more: balances, stretches, bends
     lifted = [(float(rng.normal(0, 20)), float(abs(rng.normal(0, 12)))) for _ in "LR"]

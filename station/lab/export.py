@@ -17,7 +17,7 @@ import torch
 
 from station.inference import Model
 from station.lab.net import ALONE_SD_DEG, TURN_SD_DEG, Crops, PelvisNet, prepare
-from station.lab.train import ANGLES, Run, load, predict, score
+from station.lab.train import ANGLES, LAST_KINDS, Run, load, predict, score
 from station.models.graph import Graph, Op, Tensor, pack
 from station.models.quantize import Ranges, Rule, quantize
 from station.models.tflite_schema import FLOAT32
@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m station.lab.export", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("trained", type=Path, help="folder with last.pt")
-    parser.add_argument("data", type=Path, help="folder of the shards: train_*, held_* and check_*")
+    parser.add_argument("data", type=Path, help="folder of the shards: train_*, plain_*, held_* and check_*")
     parser.add_argument("model", type=Path, help="the file to write (.tflite)")
     options = parser.parse_args(arguments)
     kept = options.trained / "last.pt"
@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{kept}: make it with `python -m station.lab.train`; the model's name ends in .tflite", file=sys.stderr)
         return 2
     try:
-        train, held, check = (load(options.data, kind) for kind in ("train", "held", "check"))
+        train, held, check = (load(options.data, *kinds) for kinds in (LAST_KINDS, ("held",), ("check",)))
     except FileNotFoundError as error:
         print(error, file=sys.stderr)
         return 2

@@ -22,16 +22,20 @@ _PROCESSES = 2
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How much of everything: shards for each of two seeds, shards to score and to check on, samples to train on."""
+    """How much of everything: shards for each of two seeds (of all kinds, plain), to score and to check on; samples."""
 
     shards: int
+    plain: int
     held: int
     check: int
     samples: int
+    again: int
 
 
-FULL = Size(130, 8, 8, 1_350_000)
-SMOKE = Size(1, 1, 1, 1_000)
+FULL = Size(130, 50, 8, 8, 1_350_000, 450_000)
+SMOKE = Size(1, 1, 1, 1, 1_000, 500)
+#: Learning rate of the second training.
+_AGAIN_RATE = 1e-3
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -43,21 +47,28 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     size = SMOKE if options.smoke else FULL
     work = options.work or cache_dir() / ("pelvis-smoke" if options.smoke else "pelvis")
-    crops, net = work / "crops", work / "net"
+    crops, wide, net = work / "crops", work / "wide", work / "net"
     crops.mkdir(parents=True, exist_ok=True)
-    print(f"1/3 render {2 * size.shards + size.held + size.check} shards of {dataset.PER_SHARD} crops into {crops}")
+    count = 2 * (size.shards + size.plain) + size.held + size.check
+    print(f"1/4 render {count} shards of {dataset.PER_SHARD} crops into {crops}")
     if code := render(crops, size):
         return code
-    print(f"2/3 train on {size.samples} samples, kept in {net}", flush=True)
-    if code := train.main([str(crops), str(net), "--samples", str(size.samples), "--minutes", "1000"]):
+    print(f"2/4 train on {size.samples} samples of every kind, kept in {wide}", flush=True)
+    if code := train.main([str(crops), str(wide), "--samples", str(size.samples), "--minutes", "1000"]):
         return code
-    print(f"3/3 write {options.model}", flush=True)
+    print(f"3/4 train on {size.again} samples, half of them plain, kept in {net}", flush=True)
+    again = ["--begin", str(wide / "last.pt"), "--rate", str(_AGAIN_RATE), "--kinds", *train.LAST_KINDS]
+    if code := train.main([str(crops), str(net), "--samples", str(size.again), "--minutes", "1000", *again]):
+        return code
+    print(f"4/4 write {options.model}", flush=True)
     return export.main([str(net), str(crops), str(options.model)])
 
 
 def render(crops: Path, size: Size) -> int:
     """Render what is missing, two processes at a time; each draws with one thread."""
-    jobs = [("train", 1, size.shards), ("train", 2, size.shards), ("held", 1, size.held), ("check", 1, size.check)]
+    counts = {"train": size.shards, "plain": size.plain}
+    jobs = [(kind, seed, count) for kind, count in counts.items() for seed in (1, 2)]
+    jobs += [("held", 1, size.held), ("check", 1, size.check)]
     environment = {**os.environ, "LP_NUM_THREADS": "1"}
     for start in range(0, len(jobs), _PROCESSES):
         running = [

@@ -2,9 +2,9 @@
 
 The net looks at one pelvis crop and says obliquity, axial rotation and tilt along the line of sight, each with its own
 variance, the hip centres, and whether it sees the waist. It is trained on the ``train_*`` shards of
-:mod:`station.lab.dataset` and scored on the ``held_*`` ones (bodies and shading never trained on). ``OUT_DIR/last.pt``
-keeps everything, so that a second call goes on where the first stopped; shards that have arrived meanwhile are used.
-What is scored and shipped is the running mean of the weights.
+:mod:`station.lab.dataset` (or on ``--kinds``) and scored on the ``held_*`` ones (bodies and shading never trained on).
+``OUT_DIR/last.pt`` keeps everything, so that a second call goes on where the first stopped; shards that have arrived
+meanwhile are used. What is scored and shipped is the running mean of the weights.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from station.pelvis_net import SCALE_DEG
 from station.types import Floats
 
 ANGLES = ("obliquity", "rotation", "tilt")
+#: What the second training of :mod:`station.lab.recipe`, hence the shipped net, saw last: half wide, half plain.
+LAST_KINDS = ("train_1", "plain")
 _BATCH = 64
 _RATE = 3e-3
 _MEMORY = 0.998
@@ -38,22 +40,25 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("out", type=Path, help="folder for last.pt (made when missing)")
     parser.add_argument("--minutes", type=float, default=60.0, help="train so long in this call (default 60)")
     parser.add_argument("--samples", type=int, default=1_350_000, help="length of the whole schedule (default 1350000)")
+    parser.add_argument("--kinds", nargs="+", default=["train"], help="names that shards begin with (default train)")
+    parser.add_argument("--begin", type=Path, help="last.pt of another training: start from its weights")
+    parser.add_argument("--rate", type=float, default=_RATE, help=f"learning rate at the start (default {_RATE})")
     options = parser.parse_args(arguments)
     try:
-        train, held = load(options.data, "train"), load(options.data, "held")
-        known = len(shards(options.data, "train"))
+        train, held = load(options.data, *options.kinds), load(options.data, "held")
+        known = len(shards(options.data, *options.kinds))
+        run = Run(options.out / "last.pt", options.samples, options.rate, options.begin)
     except FileNotFoundError as error:
         print(error, file=sys.stderr)
         return 2
     options.out.mkdir(parents=True, exist_ok=True)
-    run = Run(options.out / "last.pt", options.samples)
     end = time.monotonic() + 60 * options.minutes
     print(
         f"{len(train.images)} crops to train on, {len(held.images)} held out, {run.seen} samples of {run.samples} seen"
     )
     while run.seen < run.samples and time.monotonic() < end:
-        if len(shards(options.data, "train")) > known:
-            train, known = load(options.data, "train"), len(shards(options.data, "train"))
+        if len(shards(options.data, *options.kinds)) > known:
+            train, known = load(options.data, *options.kinds), len(shards(options.data, *options.kinds))
         begin = time.monotonic()
         mean_loss = run.one_epoch(train)
         took_s = time.monotonic() - begin
@@ -63,16 +68,19 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def shards(folder: Path, prefix: str) -> list[Path]:
-    """The complete shards of one kind."""
-    return [p for p in sorted(folder.glob(f"{prefix}_*.npz")) if ".part" not in p.name]
+def shards(folder: Path, *prefixes: str) -> list[Path]:
+    """The complete shards of these kinds."""
+    found = [path for prefix in prefixes for path in sorted(folder.glob(f"{prefix}_*.npz"))]
+    return [path for path in found if ".part" not in path.name]
 
 
-def load(folder: Path, prefix: str) -> Crops:
-    """All shards of one kind; raises FileNotFoundError when there are none."""
-    paths = shards(folder, prefix)
+def load(folder: Path, *prefixes: str) -> Crops:
+    """All shards of these kinds; raises FileNotFoundError when there are none."""
+    paths = shards(folder, *prefixes)
     if not paths:
-        raise FileNotFoundError(f"{folder}: no {prefix}_*.npz; make them with `python -m station.lab.dataset {folder}`")
+        raise FileNotFoundError(
+            f"{folder}: no {' or '.join(prefixes)}_*.npz; make them with `python -m station.lab.dataset {folder}`"
+        )
     images, labels = [], []
     for path in paths:
         with np.load(path) as data:
@@ -85,16 +93,20 @@ def load(folder: Path, prefix: str) -> Crops:
 class Run:
     """Net, running mean of its weights, optimizer and schedule, kept in one file."""
 
-    def __init__(self, path: Path, samples: int) -> None:
+    def __init__(self, path: Path, samples: int, rate: float = _RATE, begin: Path | None = None) -> None:
         torch.manual_seed(0)
+        self.rate = rate
         self.net, self.path, self.samples, self.seen = (
             PelvisNet().to(memory_format=torch.channels_last),
             path,
             samples,
             0,
         )
-        self.optimizer = torch.optim.AdamW(self.net.parameters(), _RATE, weight_decay=1e-3)
+        self.optimizer = torch.optim.AdamW(self.net.parameters(), rate, weight_decay=1e-3)
         self.mean = copy.deepcopy(self.net)
+        if begin is not None and not path.is_file():
+            for net in (self.net, self.mean):
+                net.load_state_dict(torch.load(begin, weights_only=True)["mean"])
         if path.is_file():
             kept = torch.load(path, weights_only=True)
             self.net.load_state_dict(kept["net"])
@@ -112,7 +124,7 @@ class Run:
         for b in range(batches):
             share = min(1.0, self.seen / self.samples)
             for group in self.optimizer.param_groups:
-                group["lr"] = _RATE * (0.01 + 0.99 * 0.5 * (1 + float(np.cos(np.pi * share))))
+                group["lr"] = self.rate * (0.01 + 0.99 * 0.5 * (1 + float(np.cos(np.pi * share))))
             images, target = prepare(crops, order[b * _BATCH : (b + 1) * _BATCH], dice)
             with torch.autocast("cpu", torch.bfloat16, enabled=_QUICK):
                 out = self.net(images.contiguous(memory_format=torch.channels_last))
