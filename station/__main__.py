@@ -240,6 +240,15 @@ def _add_bench(commands: _Commands[argparse.ArgumentParser], common: argparse.Ar
         metavar="PYTHON",
         help="latency: beside MediaPipe Pose, run by this interpreter (`make bench-compare`)",
     )
+    command.add_argument(
+        "--delivery",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="latency: the whole station with broker and page for so long; from exposure and stride to whoever looks",
+    )
+    command.add_argument("--pages", type=int, default=1, help="delivery: how many pages watch (default 1)")
+    command.add_argument("--busy", type=int, default=0, help="delivery: processes that use the processor beside it")
     command.add_argument("--json", action="store_true", help="machine-readable")
     command.set_defaults(run=_bench)
 
@@ -262,6 +271,9 @@ def _bench(arguments: argparse.Namespace) -> int:
         every_variant=arguments.variants,
         soak_minutes=arguments.soak,
         mediapipe_python=arguments.compare,
+        delivery_s=arguments.delivery,
+        pages=arguments.pages,
+        busy=arguments.busy,
     )
 
 

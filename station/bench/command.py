@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from station.bench import compare, soak, stages, variants
+from station.bench import compare, delivery, soak, stages, variants
 from station.config import Config
 
 
@@ -17,14 +17,20 @@ def bench(
     every_variant: bool = False,
     soak_minutes: float = 0.0,
     mediapipe_python: Path | None = None,
+    delivery_s: float = 0.0,
+    pages: int = 1,
+    busy: int = 0,
 ) -> int:
     """Measure on ``count`` frames, as fast as they go; p50, p95, p99 of each stage in ms; returns the exit code.
 
     ``every_variant``: also every model on every number of threads, with the configuration they suggest. Instead of
-    that: ``soak_minutes`` at the pace of the source; ``mediapipe_python`` (an interpreter that has MediaPipe) compares.
+    that: ``soak_minutes`` at the pace of the source; ``mediapipe_python`` (an interpreter that has MediaPipe) compares;
+    ``delivery_s`` seconds of the whole station, with ``pages`` that watch and ``busy`` processes that are in the way.
     """
     if soak_minutes > 0:
         found, text = soak.measure(config, soak_minutes), soak.table
+    elif delivery_s > 0:
+        found, text = delivery.measure(config, delivery_s, pages, busy), delivery.table
     elif mediapipe_python is not None:
         found, text = compare.measure(config, count, mediapipe_python), compare.table
     else:

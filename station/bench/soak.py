@@ -42,8 +42,10 @@ class Stalls:
 def measure(config: Config, minutes: float) -> dict[str, Any]:
     """``samples`` every half minute, and the drift of each over an hour, fitted to all but the first."""
     video = VideoFile(stages.source_of(config), config.camera.mount, live=True)
-    path = stages.StationPath(config, video, 10_000)
+    path = stages.StationPath(config, video.view, 10_000)
     window, samples, count = Timings(10_000), [], 0
+    gc.collect()
+    gc.freeze()  # as the engine does
     began_s = sampled_s = time.monotonic()
     with Stalls() as stalls:
         while (now_s := time.monotonic()) - began_s < 60 * minutes:

@@ -25,7 +25,7 @@ from station.models import built_model
 from station.models.build import build
 from station.pose import PoseEstimator
 from station.session import Session
-from station.types import Frame, Live, StrideMetrics
+from station.types import Frame, Live, StrideMetrics, View
 
 WARM_UP = 10
 #: In the order of the path; ``pose`` is ``crop`` and ``infer`` together, ``whole`` all of them.
@@ -47,15 +47,15 @@ class TimedModel(Model):
 class StationPath:
     """The station's path from a frame to what is published of it, without camera and broker."""
 
-    def __init__(self, config: Config, video: VideoFile, window: int) -> None:
+    def __init__(self, config: Config, view: View, window: int) -> None:
         build((config.pose.model, "detector"), say=lambda line: print(line, file=sys.stderr))
         names, threads = (config.pose.model, "detector"), config.pose.threads
         models = [TimedModel(*built_model(name), threads=threads) for name in names]
         self._models = models
-        self.pelvis = load_pelvis(config, video.view)
-        self.observer = Observer(PoseEstimator(*models), video.view, self.pelvis, window=window)
-        self._session = Session(video.view)
-        self._view = video.view
+        self.pelvis = load_pelvis(config, view)
+        self.observer = Observer(PoseEstimator(*models), view, self.pelvis, window=window)
+        self._session = Session(view)
+        self._view = view
         self.times = {name: Timings(window) for name in STAGES}
 
     def step(self, frame: Frame, decode_s: float = 0.0, *, count: bool = True) -> float:
@@ -99,7 +99,7 @@ def decoded(video: VideoFile, count: int) -> Iterator[tuple[Frame, float]]:
 def measure(config: Config, count: int) -> dict[str, Any]:
     """The report: percentiles of every stage in milliseconds, rate, memory."""
     video = VideoFile(source_of(config), config.camera.mount)
-    path = StationPath(config, video, count)
+    path = StationPath(config, video.view, count)
     done, cpu_s, began_s = 0, time.process_time(), time.perf_counter()
     for frame, decode_s in decoded(video, count + WARM_UP):
         path.step(frame, decode_s, count=done >= WARM_UP)

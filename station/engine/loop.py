@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from collections import deque
@@ -86,6 +87,9 @@ class Engine:
 
     def run(self) -> None:
         """Process frames until stopped. What the kernel still holds is sent before this returns or raises."""
+        # what is loaded stays: the garbage collector need not walk all of it again while frames wait
+        gc.collect()
+        gc.freeze()
         capture = threading.Thread(target=self._capture, name="capture", daemon=True)
         capture.start()
         try:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from station.bench import compare, soak, variants
+from station.bench import compare, delivery, soak, variants
 from station.config import load
 from station.errors import ConfigError
 from tests.engine.clips import make_video
@@ -97,8 +97,8 @@ class TestArm:
         for core in ("a72", "a76"):
             names = set(table["counts"][core])
             assert {
-                "model pose_lite_int8",
-                "model pose_full_int8",
+                "model pose_lite_192_int8",
+                "model pose_full_192_int8",
                 "frame lite hips",
                 "frame lite fused",
                 "frame full fused",
@@ -106,3 +106,24 @@ class TestArm:
             assert all(kinds["total"] > 1 for kinds in table["counts"][core].values())
         assert table["counts"]["a72"]["frame lite hips"]["sdot"] == 0, "an A72 has no SDOT"
         assert table["counts"]["a76"]["frame lite hips"]["sdot"] > 0
+
+
+def test_lateness_is_counted_from_the_exposure_and_not_before_all_has_settled() -> None:
+    exposed = {t: 1000.0 + t for t in range(20)}
+    heard = [(float(t), 1000.0 + t + 0.001 * t) for t in range(20)] + [(9.5, 1009.6)]
+    late = delivery._late_ms(exposed, heard)
+    assert late is not None
+    assert late["count"] == 20 - delivery.SETTLE_S + 1
+    assert late["p50"] == pytest.approx(12.0, abs=0.6)
+    assert late["p99"] == pytest.approx(100.0, abs=13.0)  # between two frames the camera's pace counts
+    assert delivery._late_ms(exposed, [(1.0, 1001.0)]) is None
+    assert delivery._late_ms({}, heard) is None
+
+
+@pytest.mark.slow
+def test_the_whole_station_delivers_to_subscriber_and_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    report = delivery.measure(load(None, ["web.port=18431"]), 12.0, pages=2, busy=1)
+    assert report["pages_served"] == 2
+    assert report["ms"]["exposure to page"]["count"] > 10
+    assert report["ms"]["exposure to subscriber"]["p50"] < 5000
