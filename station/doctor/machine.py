@@ -68,7 +68,8 @@ def models(config: Config, pose: PoseSource) -> Finding:
         return Finding("model", "fail", "does not see the runner of the bundled clip", "run `station model build`")
     seen = f"BlazePose {config.pose.model}: hash and self-test sound, {each_ms:.1f} ms a picture"
     if each_ms > _SLOW_MS:
-        return Finding("model", "warn", seen, 'too slow for 30 a second: pose.model = "lite", a faster board')
+        lighter = "end what else runs here" if config.pose.model == "lite" else 'pose.model = "lite"'
+        return Finding("model", "warn", seen, f"too slow for 30 a second: {lighter}, or a faster board")
     return Finding("model", "ok", seen)
 
 
