@@ -32,7 +32,7 @@ class Size:
     again: int
 
 
-FULL = Size(130, 50, 8, 8, 1_350_000, 450_000)
+FULL = Size(130, 30, 8, 8, 1_350_000, 450_000)
 SMOKE = Size(1, 1, 1, 1, 1_000, 500)
 #: Learning rate of the second training.
 _AGAIN_RATE = 1e-3
@@ -56,7 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"2/4 train on {size.samples} samples of every kind, kept in {wide}", flush=True)
     if code := train.main([str(crops), str(wide), "--samples", str(size.samples), "--minutes", "1000"]):
         return code
-    print(f"3/4 train on {size.again} samples, half of them plain, kept in {net}", flush=True)
+    print(f"3/4 train on {size.again} samples, a third of them plain, kept in {net}", flush=True)
     again = ["--begin", str(wide / "last.pt"), "--rate", str(_AGAIN_RATE), "--kinds", *train.LAST_KINDS]
     if code := train.main([str(crops), str(net), "--samples", str(size.again), "--minutes", "1000", *again]):
         return code
