@@ -39,7 +39,7 @@ FASTEST_DPS, SLACK_DEG, OVERRULED = 400.0, 6.0, 3
 #: What the plates are when they are worn [deg]: further out it is not a pelvis (obliquity, rotation, tilt).
 WIDEST_DEG = (30.0, 45.0, 55.0)
 #: What hand-made plates, lens and light add to the sd that the pixels' noise alone leaves [deg]: obliquity, rotation,
-#: tilt. Set on four rendered runners, checked on others: ``docs/tag.md``.
+#: tilt. Set on four rendered runners, checked on two others: ``docs/tag.md``.
 SD_FLOOR_DEG = (0.055, 0.12, 0.18)
 #: A plate in plain view looks so much like its print; what is added below that [deg per lost correlation].
 PLAIN_LOOK, SD_LOOK_DEG = 0.96, (4.0, 8.0, 8.0)
