@@ -24,7 +24,7 @@ from station.pelvis_net import SCALE_DEG
 from station.types import Floats
 
 ANGLES = ("obliquity", "rotation", "tilt")
-#: What the second training of :mod:`station.lab.recipe`, hence the shipped net, saw last: one plain runner for two of all kinds.
+#: What the shipped net saw last (:mod:`station.lab.recipe`): one plain crop for two of all kinds.
 LAST_KINDS = ("train_1", "plain")
 _BATCH = 64
 _RATE = 3e-3
