@@ -15,6 +15,7 @@ from station.pelvis_net import INPUT_PX, OUTPUTS
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_the_smoke_recipe_makes_a_model_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
     target = tmp_path / "pelvis.tflite"
     arguments = [str(target), "--smoke", "--work", str(tmp_path / "work")]
