@@ -44,38 +44,38 @@ print(compared)
 
 
 def rehearse(place: Place) -> list[dict[str, Any]]:
-    """The update without a cut: its saved states, oldest first, with the moment and the step of each. Made once."""
+    """The update without a cut: its saved states, oldest first, with the moment and the step of each.
+
+    The last one has no name: the end. A rehearsal that was ended itself goes on from its newest state.
+    """
     log = place.folder / "rehearsal.json"
-    if log.exists():
-        return list(json.loads(log.read_text()))
-    machine = place.start(SERVING)
+    states: list[dict[str, Any]] = json.loads(log.read_text()) if log.exists() else []
+    if states and not states[-1]["name"]:
+        return states
+    machine = place.start(states[-1]["name"] if states else SERVING)
     try:
-        states: list[dict[str, Any]] = []
+        began_s = machine.cpu_s - (states[-1]["at_s"] if states else 0.0)
         # On a station the frames come first. Here they would leave the updater a tenth of the processor for an hour.
         machine.run("systemctl set-property --runtime station-update.service CPUWeight=2000")
         machine.run("systemctl start --no-block station-update")
-        began_s, number = machine.cpu_s, 0
-        while True:
-            step = step_of(machine)
-            name = f"cut-{number:02d}"
+        while _goes_on(machine):
+            name = f"cut-{len(states):02d}"
             machine.save(name)
-            states.append({"name": name, "at_s": machine.cpu_s - began_s, "step": step})
-            say(f"rehearsal: {states[-1]['at_s']:.0f} s: {step}; {_last(machine)}")
-            number += 1
+            states.append({"name": name, "at_s": machine.cpu_s - began_s, "step": step_of(machine)})
+            log.write_text(json.dumps(states, indent=1))
+            say(f"rehearsal: {states[-1]['at_s']:.0f} s: {states[-1]['step']}; {_last(machine)}")
             until_s = machine.cpu_s + EVERY_S
             while machine.cpu_s < until_s and _goes_on(machine):
                 time.sleep(2)
-            if not _goes_on(machine):
-                break
         said = journal(machine, "station-update", lines=60)
         assert version_online(machine) == NEW, said
         assert step_of(machine) == "idle", said
         states.append({"name": "", "at_s": machine.cpu_s - began_s, "step": "committed"})
         say(f"rehearsal: committed after {states[-1]['at_s']:.0f} s")
-        (place.folder / "rehearsal.log").write_text(said)
+        log_of(place).write_text(said)
+        log.write_text(json.dumps(states, indent=1))
     finally:
         machine.cut()
-    log.write_text(json.dumps(states, indent=1))
     return states
 
 

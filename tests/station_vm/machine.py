@@ -140,6 +140,15 @@ class Machine:
             time.sleep(pause_s)
             pause_s = min(1.0, pause_s * 1.5)
 
+    def tell(self, line: str) -> None:
+        """Start a shell line without waiting for anything: the machine may not be there to answer."""
+        if self._agent is None:
+            self._sync(10.0)
+        assert self._agent is not None
+        self._agent.send("guest-exec", {"path": "/bin/sh", "arg": ["-c", line]})
+        self._agent.close()
+        self._agent = None
+
     def put(self, path: str, text: str) -> None:
         """Write a file in the machine."""
         self.put_bytes(path, text.encode())

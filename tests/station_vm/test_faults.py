@@ -125,9 +125,11 @@ def test_a_machine_that_hangs_is_reset_by_its_watchdog_and_serves_again(place: P
         assert machine.run("systemctl show --property=RuntimeWatchdogUSec --value") == "14s"
         assert "i6300" in machine.run("cat /sys/class/watchdog/watchdog0/identity").lower()
         boot = machine.run("cat /proc/sys/kernel/random/boot_id")
-        machine.run("sysctl -q kernel.sched_rt_runtime_us=-1")
-        machine.run("systemd-run -q --unit=hog chrt --fifo 99 sh -c 'sleep 1; while :; do :; done'")
-        machine.wait_for_reset(600)
+        # A kernel that has panicked and was not told to reboot stands still. (A process that hogs the processor proves
+        # nothing: since Linux 6.12 the scheduler leaves the others a twentieth even then, enough to feed the dog.)
+        machine.run("sysctl -q kernel.panic=0")
+        machine.tell("echo c > /proc/sysrq-trigger")
+        machine.wait_for_reset(1200)
         machine.wait_up(1200)
         assert machine.run("cat /proc/sys/kernel/random/boot_id") != boot
         until(lambda: version_online(machine) == OLD and page(machine), 1800, journal(machine), pause_s=2)
