@@ -87,6 +87,25 @@ def test_random_mounts_are_recovered(sheets: dict[str, Pixels], seed: int) -> No
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_lens_whose_axis_is_off_the_middle_keeps_the_promise(sheets: dict[str, Pixels]) -> None:
+    """The belt cannot tell where the axis is: an axis off by 10 px (one sd of lenses) may be taken for pitch."""
+    for seed in range(200, 206):
+        rng = np.random.default_rng(seed)
+        scenes = moved(random_mount(rng, sheets, axis_px=10.0), rng)
+        try:
+            wrong = off(solved(stills(scenes), Wishes()), scenes[0])
+        except CalibrationError as error:
+            print(f"{seed}: refused: {error}")
+            continue
+        camera = scenes[0].camera
+        assert camera.centre_px is not None
+        axis = np.subtract(camera.centre_px, (camera.width_px / 2, camera.height_px / 2)).round(1)
+        print(f"{seed}: axis off by {axis} px:", {key: round(value, 4) for key, value in wrong.items()})
+        assert within(wrong)
+
+
+@pytest.mark.slow
 def test_many_random_mounts_are_recovered_or_refused(sheets: dict[str, Pixels]) -> None:
     """Every calibration that is given keeps the promise; of those asked with six places nearly all are given."""
     poor, refused, mounts = [], [], 24
