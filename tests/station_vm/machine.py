@@ -27,7 +27,7 @@ INTERNET = "203.0.113.0/24"
 _PORT, _SERVER = "org.qemu.guest_agent.0", "server=on,wait=off"
 _CHUNK = 1 << 18
 #: Without what only costs an emulated processor time.
-_PLAIN = "quiet panic=-1 nokaslr mitigations=off apparmor=0 audit=0 init_on_alloc=0 page_alloc.shuffle=0"
+_PLAIN = "quiet panic=-1 nokaslr mitigations=off selinux=0 apparmor=0 audit=0 init_on_alloc=0 page_alloc.shuffle=0"
 
 
 class MachineError(Exception):
