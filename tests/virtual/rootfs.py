@@ -106,8 +106,8 @@ def overlay(lower: Path, folder: Path) -> Iterator[Path]:
             subprocess.run(["umount", "--recursive", "--lazy", str(each)], check=False)
 
 
-def install_station(root: Path) -> None:
-    """Put this source tree on the system as a technician would: with ``systemd/install``, from wheels at hand."""
+def install_station(root: Path, *words: str) -> None:
+    """Put this source tree on the system as a technician would: with ``systemd/install WORDS``, from wheels at hand."""
     tree = root / "usr" / "src" / "hipline"
     tree.mkdir(parents=True)
     listed = subprocess.run(
@@ -123,7 +123,7 @@ def install_station(root: Path) -> None:
     models = Path(os.environ.get("HIPLINE_MODELS") or Path.home() / ".cache" / "hipline" / "models")
     shutil.copytree(models, root / "usr" / "src" / "models", ignore=shutil.ignore_patterns("shipped"))
     offline = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "/wheels", "HIPLINE_MODELS": "/usr/src/models"}
-    in_root(root, "/usr/src/hipline/systemd/install", env=offline)
+    in_root(root, "/usr/src/hipline/systemd/install", *words, env=offline)
 
 
 def _run(*command: str | Path) -> None:
