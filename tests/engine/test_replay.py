@@ -245,3 +245,6 @@ def test_the_track_of_a_video_gives_its_strides_number_for_number(video: Path, t
     with_someone = [line for line in lines[1:] if line["kp"]]
     assert len(with_someone) >= 0.98 * len(lines[1:])
     assert all(line["pelvis"]["source"] == "fused" for line in with_someone)
+    known = [one["metrics"]["cadence_spm"]["value"] for one in strides(first)]
+    cadence = [value for value in known if value is not None][-1]
+    assert abs(cadence - (168.0 if video == BUNDLED_CLIP else 168.9)) <= (0.5 if video == BUNDLED_CLIP else 1.0)
