@@ -25,7 +25,7 @@ SCALE_DEG = (5.0, 8.0, 8.0)
 LOG_VARIANCE = (-6.0, 4.0)
 #: What the net believes before it looks: mean and sd [deg] of the angles it was trained on, pelvis-only turns included
 #: (printed by ``python -m station.lab.export``).
-PRIOR_DEG = ((0.0, 6.7), (0.0, 7.2), (4.8, 9.2))
+PRIOR_DEG = ((0.0, 7.0), (0.0, 11.2), (4.6, 9.5))
 #: A picture that leaves more of the prior's variance than this has told nothing of the angle.
 _MOST_LEFT = 0.75
 

