@@ -51,7 +51,7 @@ def test_status_carries_it_at_birth_and_after(
     write(file, {**IDLE, "state": "probation", "from": "1.0.0", "to": "1.1.0"})
     outbox = Outbox(None)
     publisher = Publisher(Link("127.0.0.1", mosquitto.port, "hipline/v1/gym/station"), outbox, version="1.1.0")
-    news = run_room._update_news(publisher)
+    news = run_room._update_news(publisher, None)
     listener = listen(mosquitto.port)
     publisher.start()
     eventually(lambda: listener.on("/status"))
