@@ -9,9 +9,7 @@ pelvis is rendered: nothing else of the picture is looked at. A clip is rendered
 from __future__ import annotations
 
 import argparse
-import os
 import sys
-import tempfile
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,6 +27,7 @@ from station.lab.runner import Studio, Take
 from station.lab.sensor import Sensor
 from station.lab.skinning import Loose, Rig, Skeleton
 from station.lab.sweep import Sweep
+from station.lab.tag_clips import DISTANCES_M, SIZES, Clip, save
 from station.lab.tagshots import Worn
 from station.lab.variety import random_light, random_outfit, random_style
 from station.lab.wear import FPS, truth_of, wear
@@ -39,9 +38,6 @@ from station.types import KEYPOINT_INDEX, Floats, Mount, Pixels, View
 STANDS, STRIDES = 10, 1.15
 #: What is rendered of a runner: so far from mid-hip sideways, up and down [m]. The tag is looked for in less.
 _ASIDE_M, _ABOVE_M, _BELOW_M, _TORSO_M = 0.42, 0.50, 0.24, 0.5
-#: Pictures of 1280 and 1920 pixels, with the focal length of the same lens.
-SIZES = {(1280, 720): 930.0, (1920, 1080): 1395.0}
-DISTANCES_M = (2.0, 2.5, 3.0)
 #: What a calibration leaves: share of the focal length, roll and pitch [deg], one sd.
 _FOCAL_SD, _ROLL_SD, _PITCH_SD = 0.003, 0.05, 0.1
 #: What a pose model is off by [px per 1280 px of width].
@@ -58,28 +54,6 @@ class Poised(Sweep):
         """The same at any time."""
         del t_s
         return rig.skeleton(self.still_s, Loose(self.angles_deg))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Clip:
-    """Grey pictures as JPEG, their times, truth (n, 3) [deg], keypoints as a pose model would say them, and the view.
-
-    ``stands`` (n,) marks the frames before the run.
-    """
-
-    name: str
-    pictures: tuple[bytes, ...]
-    t_s: Floats
-    true_deg: Floats
-    points_px: Floats
-    stands: NDArray[np.bool_]
-    view: View
-    stride_s: float
-
-    def luma(self, index: int) -> Pixels:
-        """One picture."""
-        packed = np.frombuffer(self.pictures[index], np.uint8)
-        return np.asarray(cv2.imdecode(packed, cv2.IMREAD_GRAYSCALE), dtype=np.uint8)
 
 
 def name_of(plate: Plate, size_px: tuple[int, int], distance_m: float, seed: int) -> str:
@@ -174,38 +148,6 @@ def _packed(grey: Pixels, quality: int) -> bytes:
     if not done:
         raise RuntimeError("JPEG encoding failed")
     return packed.tobytes()
-
-
-def save(clip: Clip, folder: Path) -> None:
-    """Keep a clip, whole or not at all."""
-    mount = clip.view.mount
-    handle, name = tempfile.mkstemp(dir=folder, prefix=".clip-", suffix=".npz")
-    with os.fdopen(handle, "wb") as file:
-        np.savez(
-            file, pictures=np.frombuffer(b"".join(clip.pictures), np.uint8),
-            sizes=np.array([len(p) for p in clip.pictures]), t_s=clip.t_s, true_deg=clip.true_deg,
-            points_px=clip.points_px, stands=clip.stands, stride_s=clip.stride_s,
-            view=np.array([clip.view.width_px, clip.view.height_px, clip.view.fps]),
-            mount=np.array([mount.height_m, mount.distance_m, mount.focal_px, mount.roll_deg, mount.pitch_deg]),
-        )  # fmt: skip
-    Path(name).replace(folder / f"{clip.name}.npz")
-
-
-def load(path: Path) -> Clip:
-    """A clip that was kept."""
-    with np.load(path) as kept:
-        ends = np.cumsum(kept["sizes"])
-        every = kept["pictures"].tobytes()
-        width, height, fps = kept["view"].tolist()
-        height_m, distance_m, focal_px, roll_deg, pitch_deg = kept["mount"].tolist()
-        return Clip(
-            path.stem,
-            tuple(every[end - size : end] for size, end in zip(kept["sizes"], ends, strict=True)),
-            kept["t_s"], kept["true_deg"], kept["points_px"], kept["stands"],
-            View(int(width), int(height), fps,
-                 Mount(height_m, distance_m, focal_px, roll_deg=roll_deg, pitch_deg=pitch_deg)),
-            float(kept["stride_s"]),
-        )  # fmt: skip
 
 
 def main(arguments: list[str] | None = None) -> int:

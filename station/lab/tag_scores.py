@@ -20,7 +20,7 @@ from station.lab.handmade import handmade
 from station.lab.pinhole import Pinhole
 from station.lab.rotations import pelvis_rotation
 from station.lab.sensor import Sensor
-from station.lab.tag_renders import DISTANCES_M, SIZES, Clip, load
+from station.lab.tag_clips import DISTANCES_M, SIZES, Clip, load
 from station.lab.tagshots import Motion, Shot, Worn, jog, picture
 from station.tag import PLATES, Plate, TagEstimator
 from station.types import KEYPOINT_INDEX, Floats, Frame, Mount, PelvisReading, Pixels, Pose, View

@@ -61,7 +61,9 @@ def test_the_bench_gives_ordered_percentiles_of_every_stage(video: Path) -> None
     assert list(report["ms"]) == ["decode", "crop", "infer", "pose", "pelvis", "kernel", "wire", "whole"]
     for stage in report["ms"].values():
         assert 0 <= stage["p50"] <= stage["p95"] <= stage["p99"]
-    assert report["ms"]["whole"]["p50"] >= report["ms"]["pose"]["p50"] >= report["ms"]["infer"]["p50"]
+    assert report["ms"]["pose"]["p50"] >= report["ms"]["infer"]["p50"]
+    # at 60 fps every second frame goes without a pose: the median frame is not one that has it
+    assert report["ms"]["whole"]["p95"] >= report["ms"]["pose"]["p50"]
     assert report["rss_mb"] > 50
     assert report["cpu_ms_per_frame"] > 0
     table = station("bench", "--frames", "30", "--set", f"camera.source={video}").stdout

@@ -15,7 +15,7 @@ from station.lab.bodies import load_library
 from station.lab.pinhole import Pinhole
 from station.lab.rotations import pelvis_rotation
 from station.lab.sensor import Sensor
-from station.lab.tag_renders import load, rendered, save
+from station.lab.tag_clips import load, save
 from station.lab.tag_scores import Run, Scene, frame_of, pose_of, replayed, run, scene, starting, stride_errors_deg
 from station.lab.tagshots import Motion, Shot, Worn, jog, picture
 from station.tag import PLATES, TagEstimator
@@ -233,6 +233,9 @@ def test_a_plate_at_rest_reads_its_own_angles() -> None:
 def test_a_wholly_rendered_runner_who_wears_it(
     plate: str, size: tuple[int, int], distance_m: float, tmp_path: Path
 ) -> None:
+    pytest.importorskip("moderngl", reason="the renderer is in the extra `lab`")
+    from station.lab.tag_renders import rendered
+
     save(rendered(PLATES[plate], size, distance_m, 7, load_library()), tmp_path)
     (path,) = tmp_path.glob("*.npz")
     result = replayed(load(path))
