@@ -81,7 +81,8 @@ def test_the_command_finds_the_gain_and_what_it_found_counts(
     assert record.tag_seen >= 0.9
     assert record.strides >= 5
     swing = record.metrics["obliquity_range_deg"]
-    assert np.sign(swing.mean) == np.sign(gains[0] - 1.0) or abs(swing.mean) < 0.5
+    # noise alone stretches a range by less than its sd
+    assert np.sign(swing.mean) == np.sign(gains[0] - 1.0) or abs(swing.mean) < NOISE_DEG[0]
     assert {f"pelvic_drop_peak_{side}_deg" for side in ("left", "right")} <= set(record.metrics)
     _numbers_only(tmp_path)
     _counts(tmp_path, obliquity.gain or 0.0)
