@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-.PHONY: help run setup setup-test setup-lab test test-slow test-station lint format bench bench-compare bench-arm bench-kernel clip pose-models model model-smoke lock clean
+.PHONY: help run setup setup-test setup-lab test test-slow test-station lint format bench bench-compare bench-arm bench-arm-accuracy bench-kernel clip pose-models model model-smoke lock clean
 
 STATION := .venv/bin/station
 # MediaPipe wants NumPy 1: an environment of its own.
@@ -69,6 +69,9 @@ bench-compare: setup-test pose-models ## the same beside MediaPipe Pose, on the 
 
 bench-arm: setup-test pose-models ## instructions on a Pi's cores, counted under emulation, against the committed table
 	@.venv/bin/python deploy/arm/count.py $(ARGS)
+
+bench-arm-accuracy: setup-test pose-models ## are the quantized models as true on a Pi's kernels: ten minutes for 100 pictures
+	@.venv/bin/python -m deploy.arm.accuracy $(ARGS)
 
 bench-kernel: setup-test ## the kernel's cost per frame against the merge base, in the same run
 	@deploy/bench-kernel $(ARGS)

@@ -57,7 +57,7 @@ class PelvisNet:
 
     def read(self, frame: Frame, pose: Pose) -> PelvisLevel | None:
         """The pelvis on this frame; ``None`` where the pose shows no hips to look at."""
-        region = self._region(pose)
+        region = self.region(pose)
         if region is None:
             return None
         crop = self._cropper.crop(frame, region)
@@ -72,7 +72,8 @@ class PelvisNet:
             right_px=(right[0], right[1]),
         )
 
-    def _region(self, pose: Pose) -> Region | None:
+    def region(self, pose: Pose) -> Region | None:
+        """Where this runner's pelvis is looked at; call it on every frame in turn. ``None``: no hips to look at."""
         hips = pose.xy_px[[_LEFT_HIP, _RIGHT_HIP]].mean(axis=0)
         trunk = hips - pose.xy_px[_SHOULDERS].mean(axis=0)
         side_px = _SIDE_IN_TRUNKS * float(np.hypot(trunk[0], trunk[1]))

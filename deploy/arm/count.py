@@ -152,12 +152,17 @@ def _pictures() -> list[np.ndarray]:
 
 
 def _counted(core: str, out: Path, source: Path) -> Counts:
+    plugin = ("-plugin", str(CACHE / "libinsncount.so"))
+    done = _run(on_core(core, *plugin), out, source, {"LD_LIBRARY_PATH": str(CACHE / "qemu/usr/lib/x86_64-linux-gnu")})
+    return parse(done.stdout, done.stderr)
+
+
+def on_core(core: str, *more: str) -> list[str]:
+    """The command that is Python on an emulated core; one core at a time, for the tree tells what core it is."""
     cpu, part, features = CORES[core]
     _pretend(part, features)
     qemu = [str(CACHE / "qemu/usr/bin/qemu-aarch64"), "-L", str(CACHE / "root"), "-cpu", cpu]
-    qemu += ["-plugin", str(CACHE / "libinsncount.so"), str(CACHE / "root/usr/bin" / PYTHON)]
-    done = _run(qemu, out, source, {"LD_LIBRARY_PATH": str(CACHE / "qemu/usr/lib/x86_64-linux-gnu")})
-    return parse(done.stdout, done.stderr)
+    return [*qemu, *more, str(CACHE / "root/usr/bin" / PYTHON)]
 
 
 def _run(python: list[str], out: Path, source: Path, more: Mapping[str, str]) -> subprocess.CompletedProcess[str]:

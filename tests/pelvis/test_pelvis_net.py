@@ -83,7 +83,7 @@ def test_a_picture_that_tells_nothing_is_not_known() -> None:
 def test_it_looks_where_the_pelvis_is(net: PelvisNet, clip: list[tuple[Frame, Pose]], truth: dict[str, Any]) -> None:
     camera = truth["camera"]
     for frame, pose in clip:
-        region = net._region(pose)
+        region = net.region(pose)
         assert region is not None
         x, y = truth["hip_centre_px"][frame.index]
         metre_px = camera["focal_px"] / camera["distance_m"]
