@@ -1,4 +1,4 @@
-"""What the doctor looks at beside the picture: models, broker, page, disk, clock, heat, power, updates."""
+"""What the doctor looks at of the machine: page, disk, clock, heat, power, updates."""
 
 from __future__ import annotations
 
@@ -6,32 +6,20 @@ import fcntl
 import json
 import os
 import shutil
-import socket
-import tempfile
 import time
-import urllib.error
-import urllib.request
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import numpy as np
-
-from station.broker import PrivateBroker
-from station.camera import BUNDLED_CLIP
-from station.camera.video import VideoFile
 from station.config import Config, state_dir
 from station.doctor.finding import Finding
-from station.engine.observer import PoseSource
 from station.health import power_flags, temperature_c
-from station.models.info import info
-from station.tag.record import load_all, said, trust
 from station.update.layout import Layout
+
+# Every check runs in a process of its own: what one of them alone needs, the others must not wait for.
+# ruff: noqa: PLC0415
 
 _HOT_C, _BURNING_C = 75.0, 84.0
 _LOW_DISK_GB = 1.0
-#: The model is timed over so many runs, or so long [s] where it is slow.
-_POSE_RUNS, _POSE_S = 20, 2.0
-#: Slower than this [ms] and a stride at 30 pictures a second loses frames.
-_SLOW_MS = 33.0
 #: An estimator whose gain against the tag is off by more tells trends, not degrees.
 _GAIN_OFF = 0.35
 #: Bits of the firmware's word on power and heat; those of "since the start" lie 16 higher.
@@ -50,46 +38,11 @@ def station_runs() -> bool:
     return False
 
 
-def models(config: Config, pose: PoseSource) -> Finding:
-    """Hashes of the models in use, a run on a known picture, and how long one takes."""
-    for entry in info():
-        if entry["name"] in (config.pose.model, "detector") and entry["state"] != "ok":
-            return Finding("model", "fail", f"{entry['path']} is {entry['state']}", "run `station model build`")
-    clip = VideoFile(BUNDLED_CLIP)
-    frame = clip.read()
-    clip.close()
-    assert frame is not None
-    found = pose.estimate(frame)  # the first run also looks for the runner
-    start_s, runs = time.perf_counter(), 0
-    while runs < _POSE_RUNS and time.perf_counter() - start_s < _POSE_S:
-        found, runs = pose.estimate(frame), runs + 1
-    each_ms = (time.perf_counter() - start_s) / runs * 1000
-    if not np.isfinite(found.xy_px).all():
-        return Finding("model", "fail", "does not see the runner of the bundled clip", "run `station model build`")
-    seen = f"BlazePose {config.pose.model}: hash and self-test sound, {each_ms:.1f} ms a picture"
-    if each_ms > _SLOW_MS:
-        lighter = "end what else runs here" if config.pose.model == "lite" else 'pose.model = "lite"'
-        return Finding("model", "warn", seen, f"too slow for 30 a second: {lighter}, or a faster board")
-    return Finding("model", "ok", seen)
-
-
-def broker(config: Config, *, running: bool) -> Finding:
-    """The configured broker answers, or a private one can be started."""
-    if config.mqtt.host is None:
-        if running:
-            return Finding("broker", "ok", "private, of the station that runs")
-        with tempfile.TemporaryDirectory() as memory, PrivateBroker(Path(memory)) as private:
-            return Finding("broker", "ok", f"private mosquitto starts (tried on port {private.port})")
-    where = f"{config.mqtt.host}:{config.mqtt.port}"
-    try:
-        with socket.create_connection((config.mqtt.host, config.mqtt.port), timeout=3.0):
-            return Finding("broker", "ok", f"{where} answers")
-    except OSError as error:
-        return Finding("broker", "fail", f"{where}: {error}", "check mqtt.host, mqtt.port and the network")
-
-
 def page(config: Config) -> Finding:
     """Whether the page answers; while the station does not run, it need not."""
+    import urllib.error
+    import urllib.request
+
     host = "127.0.0.1" if config.web.host in ("0.0.0.0", "::") else config.web.host
     url = f"http://{f'[{host}]' if ':' in host else host}:{config.web.port}/"
     try:
@@ -167,6 +120,8 @@ def power(flags: int | None = None) -> Finding:
 
 def verified() -> Finding:
     """What ``station verify`` found of the pelvis estimator on people who wore the reference tag."""
+    from station.tag.record import load_all, said, trust
+
     found = trust(load_all())
     if found is None:
         return Finding("verified", "ok", "never against the reference tag: `station verify` tells how far to trust it")
@@ -193,3 +148,10 @@ def update(layout: Layout | None = None) -> Finding:
             "update", "warn", f"{seen}; {where} failed: {report.get('reason')}", "journalctl -u station-update"
         )
     return Finding("update", "ok", seen)
+
+
+#: By name, those that need nothing but the machine.
+CHECKS: Mapping[str, Callable[[], Finding]] = {
+    "disk": disk, "clock": clock, "temperature": heat, "throttling": throttling, "power": power, "verified": verified,
+    "update": update,
+}  # fmt: skip

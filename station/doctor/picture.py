@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import queue
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import paho.mqtt.client as mqtt
-from paho.mqtt.enums import CallbackAPIVersion
-
 from station.camera import BUNDLED_CLIP, Camera, open_camera
 from station.camera.look import Look
 from station.config import Config
+from station.doctor.broker import heard
 from station.doctor.finding import Finding
 from station.engine.observer import PoseSource
 from station.errors import HiplineError
 from station.types import Frame, Pose
-from station.wire.topics import HEALTH
 
 #: How long the camera is watched [s]: until exposure has settled, or as long as a file is worth it.
 _PATIENCE_S, _ENOUGH_S = 7.0, 2.2
-#: A station that runs says how it is every five seconds.
-_HEALTH_S = 7.0
 _POSE_EVERY_S = 0.25
 _GAIN_MAX = 8.0
 
@@ -65,28 +58,6 @@ def _from_station(config: Config) -> tuple[Finding, Mapping[str, Any]]:
     if not calibrated:
         return Finding("camera", "warn", seen, _UNKNOWN_MOUNT), health["camera"]
     return Finding("camera", "ok", seen), health["camera"]
-
-
-def heard(config: Config, timeout_s: float = _HEALTH_S) -> dict[str, Any] | None:
-    """The next ``health`` of this station; ``None`` when none comes in time."""
-    got: queue.Queue[bytes | bytearray] = queue.Queue()
-    client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5)
-    client.on_connect = lambda asked, *_: asked.subscribe(f"{config.topic_root}/{HEALTH}") and None
-    client.on_message = lambda _client, _data, message: got.put(message.payload)
-    if config.mqtt.username:
-        secret = config.mqtt.password_file
-        client.username_pw_set(config.mqtt.username, secret.read_text().strip() if secret else None)
-    if config.mqtt.ca_file:
-        client.tls_set(ca_certs=str(config.mqtt.ca_file))
-    try:
-        client.connect(str(config.mqtt.host), config.mqtt.port, keepalive=30)
-        client.loop_start()
-        return dict(json.loads(got.get(timeout=timeout_s)))
-    except (OSError, queue.Empty, ValueError):
-        return None
-    finally:
-        client.disconnect()
-        client.loop_stop()
 
 
 _UNKNOWN_MOUNT = "mount unknown: `station calibrate`, or set camera.focal_px, distance_m, height_m for millimetres"
