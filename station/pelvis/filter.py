@@ -43,8 +43,8 @@ BIAS_SD_DPS = 1.5
 RATE_SEEN, RATE_COVERED, FLICKER = Fault(0.40, 0.08), Fault(0.50, 0.12), 0.10
 #: The model may draw a swing too small by this share at least, whatever sd it gives itself.
 LEVEL_SMALL = 0.50
-#: Rates scatter by so many times what the gyroscope says of itself.
-RATE_SD_TIMES = 1.5
+#: The share of the turn in what the gyroscope says of itself: an error of size, which is settled here over many frames.
+RATE_SHARE = 0.25
 #: No pelvis turns faster [deg/s]: such a rate is a slip of the registration.
 FASTEST_DPS = 250.0
 #: Without a gyroscope the pelvis may turn as fast as runners do [deg/s].
@@ -92,6 +92,11 @@ class LevelFilter:
         self._level_sd = math.nan
         self._sizes = Sizes(1.0, 1.0, RATE_COVERED.small, 1.0)
         self.doubt = 1.0
+
+    @property
+    def size_sd_deg(self) -> float:
+        """The part of the sd told last that is about how large the swing is, not whether or which way [deg]."""
+        return self._sizes.sd * abs(float(self._x[SWING]))
 
     def feed(self, t_s: float, level: Belief, rate: Belief, waist: float = math.nan) -> Belief:
         """Obliquity [deg] now, from this frame's level [deg] and rate [deg/s]; ``waist`` 0..1: how well it is seen."""
@@ -231,7 +236,7 @@ class LevelFilter:
     def _say(self) -> Belief:
         p = self._p
         variance = float(p[SWING, SWING] + p[MEAN, MEAN] + 2 * p[SWING, MEAN])
-        variance += (self._sizes.sd * float(self._x[SWING])) ** 2
+        variance += self.size_sd_deg**2
         if not math.isnan(self._level_sd):
             variance += OFFSET_SHARE * self._level_sd**2
         return Belief(float(self._x[SWING] + self._x[MEAN]), math.sqrt(max(variance, 1e-6)))
@@ -239,4 +244,5 @@ class LevelFilter:
 
 def _scatter_dps(rate: Belief) -> float:
     """Sd of a rate from frame to frame [deg/s]."""
-    return math.hypot(RATE_SD_TIMES * rate.sd, FLICKER * rate.value)
+    own = math.sqrt(max(rate.sd**2 - (RATE_SHARE * rate.value) ** 2, 0.0))
+    return math.hypot(own, FLICKER * rate.value)

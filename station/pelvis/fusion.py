@@ -10,7 +10,8 @@ from station.pelvis.filter import Belief, LevelFilter
 from station.pelvis.frames import USUAL_SD_DEG, Angles, Sightline
 from station.types import KEYPOINT_INDEX, PelvisLevel, PelvisRate, PelvisReading, Pose
 
-#: An sd this wide says no more than that it is a runner: not known. Obliquity, rotation, tilt [deg].
+#: An sd this wide says no more than that it is a runner: not known. Obliquity, rotation, tilt [deg]. A swing unsure in
+#: its size alone is seen all the same: that part of its sd is told but does not count here.
 BLIND_SD_DEG = (4.0, USUAL_SD_DEG[1], USUAL_SD_DEG[2])
 _UNKNOWN = Angles((math.nan,) * 3, (math.nan,) * 3)
 
@@ -39,7 +40,7 @@ class PelvisFusion:
         if sight is None:
             return PelvisReading(source=self._source)
         whole = Angles((fused.value, *seen.deg[1:]), (fused.sd, *seen.sd_deg[1:]))
-        reading = _reading(sight.to_world(whole), self._source, waist)
+        reading = _reading(sight.to_world(whole), self._source, waist, self._filter.size_sd_deg)
         alone = sight.to_world(seen)
         return replace(
             reading,
@@ -82,8 +83,9 @@ def _worth_hearing(seen: Angles) -> Belief:
     return Belief(math.nan, math.inf) if vague else Belief(seen.deg[0], seen.sd_deg[0])
 
 
-def _reading(world: Angles, source: str, waist: float) -> PelvisReading:
-    known = _where([sd <= blind for sd, blind in zip(world.sd_deg, BLIND_SD_DEG, strict=True)], world)
+def _reading(world: Angles, source: str, waist: float, size_sd_deg: float = 0.0) -> PelvisReading:
+    allowed = (math.hypot(BLIND_SD_DEG[0], size_sd_deg), *BLIND_SD_DEG[1:])
+    known = _where([sd <= blind for sd, blind in zip(world.sd_deg, allowed, strict=True)], world)
     return PelvisReading(*known.deg, *known.sd_deg, source=source, waist=waist)
 
 

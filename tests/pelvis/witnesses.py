@@ -101,14 +101,14 @@ class Witnesses:
         turn = seen[:, 1:] + self.turn_sd_deg * rng.standard_normal((n, 2))
         rate = np.gradient(seen[:, 0], t_s) if n < 3 else np.diff(seen[:, 0], prepend=seen[0, 0]) * runner.fps
         flicker = 1 + filter.FLICKER * rng.standard_normal(n)
-        noise_dps = filter.RATE_SD_TIMES * self.rate_sd_dps
-        rate = self.rate_gain * rate * flicker + self.rate_bias_dps + noise_dps * rng.standard_normal(n)
+        rate = self.rate_gain * rate * flicker + self.rate_bias_dps + self.rate_sd_dps * rng.standard_normal(n)
+        rate_sd = np.hypot(self.rate_sd_dps, filter.RATE_SHARE * rate)
         levels = [
             PelvisLevel(level[i], turn[i, 0], turn[i, 1], self.level_sd_deg, self.turn_sd_deg, self.turn_sd_deg,
                         waist=self.waist)
             for i in range(n)
         ]  # fmt: skip
-        return levels, [PelvisRate(r, self.rate_sd_dps, 40) for r in rate], poses
+        return levels, [PelvisRate(r, sd, 40) for r, sd in zip(rate, rate_sd, strict=True)], poses
 
 
 def as_the_filter_thinks(seed: int, level_sd_deg: float = 0.8, waist: float = 1.0) -> Witnesses:
