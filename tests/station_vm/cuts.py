@@ -20,7 +20,8 @@ from .station import NEW, OLD, SERVING, Place, journal, page, version_online
 
 #: Emulator's CPU seconds between two saved states.
 EVERY_S = 30.0
-#: Compares every file that pip wrote with what its wheel says of it; prints how many it compared.
+#: Compares every file that pip wrote with what its wheel says of it, the release's other files with its manifest, guard
+#: and updater with the name of their generation; prints how many it compared.
 _WHOLE = """\
 import base64, csv, hashlib, json, pathlib, sys
 release = pathlib.Path("/var/lib/hipline/current").resolve()
@@ -39,6 +40,12 @@ for file in json.loads((release / "manifest.json").read_text())["files"]:
         if hashlib.sha256((release / file["path"]).read_bytes()).hexdigest() != file["sha256"]:
             sys.exit(f"{release / file['path']} is damaged")
         compared += 1
+base, total = (release.parent.parent / "base/current").resolve(), hashlib.sha256()
+for path in [base / "guard.pyz", *sorted((base / "systemd").iterdir())]:
+    total.update(f"{path.relative_to(base)}\\0{hashlib.sha256(path.read_bytes()).hexdigest()}\\n".encode())
+    compared += 1
+if total.hexdigest()[:16] != base.name:
+    sys.exit(f"{base} is damaged")
 print(compared)
 """
 
@@ -118,12 +125,17 @@ def _look(machine: Machine) -> Mapping[str, Any]:
     active = machine.run("basename $(readlink /var/lib/hipline/current)")
     machine.put("/run/whole.py", _WHOLE)
     code, said = machine.call("/usr/bin/python3 -I /run/whole.py", 1800)
-    return {"serves": True, "active": active, "version": seen["version"], "whole": code == 0, "compared": said.strip()}
+    guard, _ = machine.call("/usr/bin/python3 -IB /var/lib/hipline/base/current/guard.pyz --self-check")
+    return {
+        "serves": True, "active": active, "version": seen["version"], "whole": code == 0, "compared": said.strip(),
+        "guard": guard == 0,
+    }  # fmt: skip
 
 
 def is_well(found: Mapping[str, Any]) -> bool:
     """Whether the station came back on one complete release, the old one or the new one."""
-    return bool(found["serves"] and found["whole"] and found["active"] == found["version"] in (OLD, NEW))
+    whole = found["serves"] and found["whole"] and found["guard"]
+    return bool(whole and found["active"] == found["version"] in (OLD, NEW))
 
 
 def moments(states: list[dict[str, Any]], count: int, seed: int) -> Iterator[float]:
@@ -136,7 +148,7 @@ def moments(states: list[dict[str, Any]], count: int, seed: int) -> Iterator[flo
 
 
 def run(place: Place, count: int, seed: int) -> list[dict[str, Any]]:
-    """All cuts; each is written to ``cuts.jsonl`` of the place at once. Goes on where an earlier run was ended."""
+    """All cuts; each is written to a log of the place at once. Goes on where an earlier run was ended."""
     states = rehearse(place)
     log = place.folder / f"cuts-{seed}-{count}.jsonl"
     done = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
