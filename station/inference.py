@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import hashlib
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +31,7 @@ class TensorInfo:
     @property
     def size(self) -> int:
         """How many numbers it holds."""
-        return int(np.prod(self.shape))
+        return math.prod(self.shape)
 
 
 class Model:
@@ -56,7 +58,12 @@ class Model:
         self.inputs = tuple(map(_info, self._interpreter.get_input_details()))
         self.outputs = tuple(map(_info, self._interpreter.get_output_details()))
         self._input_view = self._interpreter.tensor(self.inputs[0].index)
-        self._output_views = tuple(self._interpreter.tensor(info.index) for info in self.outputs)
+        # by name and by size, the first of a size winning; asked for on every frame
+        self._outputs: dict[str | int, Callable[[], NDArray[np.float32]]] = {}
+        for info in self.outputs:
+            view = self._interpreter.tensor(info.index)
+            self._outputs.setdefault(info.name, view)
+            self._outputs.setdefault(info.size, view)
 
     def run(self, values: NDArray[Any], scale: float = 1.0, offset: float = 0.0) -> None:
         """Run once on ``values · scale + offset``, written straight into the first input; ``values`` has its size."""
@@ -68,16 +75,20 @@ class Model:
         del view, target  # the interpreter refuses to run while anyone holds its memory
         self._interpreter.invoke()
 
-    def output(self, which: str | int, index: Any = ()) -> NDArray[np.float32]:
-        """A copy of an output of the last run, by its name or by how many numbers it holds.
+    def output(self, which: str | int) -> NDArray[np.float32]:
+        """A copy of an output of the last run, by its name or by how many numbers it holds."""
+        return np.array(self._view(which), np.float32)
 
-        With a NumPy ``index`` only the part that it selects is copied.
-        """
-        for info, view in zip(self.outputs, self._output_views, strict=True):
-            if which in (info.name, info.size):
-                return np.array(view()[index], np.float32)
-        have = ", ".join(f"{info.name} ({info.size})" for info in self.outputs)
-        raise ModelError(f"{self.path}: no output {which!r}, it has {have}; run `station model build`")
+    def take(self, which: str | int, places: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Copies of some numbers of an output, in the shape of ``places``: where they lie, counted in memory."""
+        return np.asarray(self._view(which).reshape(-1).take(places), np.float32)
+
+    def _view(self, which: str | int) -> NDArray[np.float32]:
+        view = self._outputs.get(which)
+        if view is None:
+            have = ", ".join(f"{info.name} ({info.size})" for info in self.outputs)
+            raise ModelError(f"{self.path}: no output {which!r}, it has {have}; run `station model build`")
+        return view()
 
 
 def _info(details: dict[str, Any]) -> TensorInfo:

@@ -12,7 +12,7 @@ from station.inference import Model
 from station.models import built_model
 from station.pose.crop import Cropper
 from station.pose.detector import Detector
-from station.pose.heatmap import refine, window_index
+from station.pose.heatmap import Heatmaps
 from station.pose.region import Region
 from station.pose.sides import SideKeeper
 from station.types import KEYPOINTS, Floats, Frame, Pixels, Pose
@@ -64,14 +64,15 @@ class LandmarkModel:
         self._model = model
         width_px = model.inputs[0].shape[2]
         self._cropper = Cropper(SIZE_PX, replicate=True, width_px=width_px)
-        self._cells = (width_px // _CELL_PX, SIZE_PX // _CELL_PX)
+        cells = (width_px // _CELL_PX, SIZE_PX // _CELL_PX)
         self._aside_px = np.array([(SIZE_PX - width_px) / 2, 0.0])
-        heatmaps = next((info for info in model.outputs if info.shape[1:3] == self._cells[::-1]), None)
+        heatmaps = next((info for info in model.outputs if info.shape[1:3] == cells[::-1]), None)
         if heatmaps is None:
             raise ModelError(f"{model.path}: has no heatmaps; run `station model build`")
         self._heatmaps = heatmaps.name
         # The station's models have heatmaps for its own keypoints only, the shipped ones for all points.
-        self._channels = _ROWS if heatmaps.shape[3] == _POINTS else range(len(_ROWS))
+        own = _ROWS if heatmaps.shape[3] == _POINTS else range(len(_ROWS))
+        self._near = Heatmaps(cells, _CELL_PX, own, heatmaps.shape[3])
 
     def read(self, frame: Frame, region: Region) -> Landmarks:
         """Where the body in ``region`` is."""
@@ -91,9 +92,9 @@ class LandmarkModel:
         values = self._model.output(5 * _POINTS).reshape(_POINTS, 5).astype(np.float64)
         crop_xy = values[:, :2]
         ours = crop_xy[_ROWS] - self._aside_px
-        logits = self._model.output(self._heatmaps, window_index(ours, self._cells, _CELL_PX, self._channels))
-        crop_xy[_ROWS] = refine(ours, logits, self._cells, _CELL_PX) + self._aside_px
-        seen, there = 1 / (1 + np.exp(-values[:, 3:].T.clip(-60, 60)))
+        logits = self._model.take(self._heatmaps, self._near.windows(ours))
+        crop_xy[_ROWS] = self._near.refine(ours, logits) + self._aside_px
+        seen, there = 1 / (1 + np.exp(-np.minimum(np.maximum(values[:, 3:].T, -60), 60)))
         # The model counts from the edge of the first pixel, the picture from its centre.
         xy_px = region.to_picture(crop_xy - 0.5, SIZE_PX)
         return Landmarks(xy_px, seen * there, float(self._model.output(1).item()))

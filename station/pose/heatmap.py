@@ -9,7 +9,6 @@ ankles from 13 to 7 px (lite) and from 9 to 5.5 px (full); with MediaPipe's own 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,39 +17,59 @@ from station.types import Floats
 
 _REACH_CELLS = 4
 _FADE_IN = (0.1, 0.4)  # highest probability in the window: below the first no correction, above the second all of it
-_WINDOW = np.arange(-_REACH_CELLS, _REACH_CELLS + 1)
+_SIDE = 2 * _REACH_CELLS + 1
+#: Columns and rows of a window's cells about its middle, (81,) each, and what to sum of their weights: all, x, y.
+_AWAY_Y, _AWAY_X = (np.mgrid[:_SIDE, :_SIDE] - _REACH_CELLS).reshape(2, -1)
+_MOMENTS = np.stack([np.ones(_SIDE**2), _AWAY_X, _AWAY_Y], axis=1)
 
 
-def window_index(crop_xy: Floats, cells: tuple[int, int], cell_px: float, channels: Sequence[int]) -> tuple[Any, ...]:
-    """NumPy index of the windows around points (n, 2) in heatmaps of ``cells`` (columns, rows): it selects (n, 9, 9).
+class Heatmaps:
+    """Heatmaps of ``cells`` (columns, rows) of ``cell_px`` crop pixels, ``channels`` of them for each cell in memory.
 
-    Heatmaps are (1, rows, columns, channels).
+    ``own`` are the channels of the points, in their order.
     """
-    x, y = (axis.clip(0, count - 1) for axis, count in zip(_window(crop_xy, cell_px), cells, strict=True))
-    return 0, y[:, :, np.newaxis], x[:, np.newaxis, :], np.asarray(channels)[:, np.newaxis, np.newaxis]
 
+    def __init__(self, cells: tuple[int, int], cell_px: float, own: Sequence[int], channels: int) -> None:
+        self._cells, self._cell_px, self._channels = cells, cell_px, channels
+        self._own = np.asarray(own)[:, np.newaxis]
+        self._away = (_AWAY_Y * cells[0] + _AWAY_X) * channels + self._own
 
-def refine(crop_xy: Floats, logits: NDArray[np.float32], cells: tuple[int, int], cell_px: float) -> Floats:
-    """Points (n, 2), in crop pixels from the edge, moved to where the windows of their heatmaps (n, 9, 9) put them.
+    def windows(self, crop_xy: Floats) -> NDArray[np.int64]:
+        """Where in memory the windows (n, 81) around points (n, 2) are; what lies outside is the nearest cell inside."""
+        columns, rows = self._cells
+        centre = self._centre(crop_xy)
+        if self._within(centre):
+            index: NDArray[np.int64] = (centre @ (self._channels, columns * self._channels))[:, np.newaxis] + self._away
+            return index
+        x, y = (centre[:, i, np.newaxis] + away for i, away in enumerate((_AWAY_X, _AWAY_Y)))
+        return (y.clip(0, rows - 1) * columns + x.clip(0, columns - 1)) * self._channels + self._own
 
-    A cell stands for its near edge, not its middle: so the model was trained. A point outside the crop stays.
-    """
-    x, y = _window(crop_xy, cell_px)
-    inside_x, inside_y = ((axis >= 0) & (axis < count) for axis, count in zip((x, y), cells, strict=True))
-    probability = 1 / (1 + np.exp(-logits.astype(np.float64)))
-    probability *= inside_y[:, :, np.newaxis] & inside_x[:, np.newaxis, :]
-    peak = probability.max(axis=(1, 2))
-    weight = probability**2
-    total = weight.sum(axis=(1, 2)) + np.finfo(float).tiny
-    seen = np.stack([(weight.sum(axis=1) * x).sum(axis=1), (weight.sum(axis=2) * y).sum(axis=1)], axis=1)
-    seen *= cell_px / total[:, np.newaxis]
-    trust = ((peak - _FADE_IN[0]) / (_FADE_IN[1] - _FADE_IN[0])).clip(0, 1)
-    trust *= inside_x[:, _REACH_CELLS] & inside_y[:, _REACH_CELLS]
-    moved: Floats = crop_xy + trust[:, np.newaxis] * (seen - crop_xy)
-    return moved
+    def refine(self, crop_xy: Floats, logits: NDArray[np.float32]) -> Floats:
+        """Points (n, 2), in crop pixels from the edge, moved to where their windows' ``logits`` (n, 81) put them.
 
+        A cell stands for its near edge, not its middle: so the model was trained. A point outside the crop stays.
+        """
+        centre = self._centre(crop_xy)
+        probability = 1 / (1 + np.exp(-logits.astype(np.float64)))
+        inside: Floats | bool = True
+        if not self._within(centre):
+            cells = np.array(self._cells)
+            at = centre[:, np.newaxis] + _MOMENTS[:, 1:]
+            probability *= ((at >= 0) & (at < cells)).all(axis=2)
+            inside = ((centre >= 0) & (centre < cells)).all(axis=1)
+        moments = (probability * probability) @ _MOMENTS
+        total = moments[:, :1] + np.finfo(float).tiny
+        trust = (probability.max(axis=1) - _FADE_IN[0]) / (_FADE_IN[1] - _FADE_IN[0])
+        trust = np.minimum(np.maximum(trust, 0.0), 1.0) * inside
+        seen = self._cell_px * (centre + moments[:, 1:] / total)
+        moved: Floats = crop_xy + trust[:, np.newaxis] * (seen - crop_xy)
+        return moved
 
-def _window(crop_xy: Floats, cell_px: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Columns and rows, (n, 9) each, of the cells around the points; some may lie outside."""
-    centre = np.floor(crop_xy / cell_px).astype(np.int64)
-    return centre[:, :1] + _WINDOW, centre[:, 1:] + _WINDOW
+    def _centre(self, crop_xy: Floats) -> NDArray[np.int64]:
+        """The cells (column, row) of points (n, 2); some may lie outside."""
+        return np.floor(crop_xy / self._cell_px).astype(np.int64)
+
+    def _within(self, centre: NDArray[np.int64]) -> bool:
+        """Whether all windows lie inside: then, and that is nearly always, nothing needs to be cut off."""
+        last_x, last_y = self._cells[0] - _REACH_CELLS, self._cells[1] - _REACH_CELLS
+        return all(_REACH_CELLS <= x < last_x and _REACH_CELLS <= y < last_y for x, y in centre.tolist())

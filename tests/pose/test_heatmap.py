@@ -21,8 +21,8 @@ def blob(*at_cells: tuple[float, float], height: float = 4.0) -> NDArray[np.floa
 
 def refine(points: Floats, logits: NDArray[np.float32], cell_px: float) -> Floats:
     """As the estimator does it: only the windows are read."""
-    near = heatmap.window_index(points, (CELLS, CELLS), cell_px, range(len(points)))
-    return heatmap.refine(points, logits[np.newaxis][near], (CELLS, CELLS), cell_px)
+    maps = heatmap.Heatmaps((CELLS, CELLS), cell_px, range(len(points)), len(points))
+    return maps.refine(points, logits.ravel()[maps.windows(points)])
 
 
 def test_a_point_near_a_hill_is_drawn_to_its_top() -> None:
