@@ -34,8 +34,7 @@ _MOST_LEFT = 0.75
 _SIDE_IN_TRUNKS, _ABOVE_HIPS = 1.23 * INPUT_PX / 128, 0.05 * 128 / INPUT_PX
 #: The size follows slowly, it does not change within a run; 20 frames.
 _SIZE_MEMORY = 0.95
-_LEFT_HIP, _RIGHT_HIP = KEYPOINT_INDEX["left_hip"], KEYPOINT_INDEX["right_hip"]
-_SHOULDERS = [KEYPOINT_INDEX["left_shoulder"], KEYPOINT_INDEX["right_shoulder"]]
+_HIPS_AND_SHOULDERS = [KEYPOINT_INDEX[name] for name in ("left_hip", "right_hip", "left_shoulder", "right_shoulder")]
 
 
 class PelvisNet:
@@ -74,17 +73,17 @@ class PelvisNet:
 
     def region(self, pose: Pose) -> Region | None:
         """Where this runner's pelvis is looked at; call it on every frame in turn. ``None``: no hips to look at."""
-        hips = pose.xy_px[[_LEFT_HIP, _RIGHT_HIP]].mean(axis=0)
-        trunk = hips - pose.xy_px[_SHOULDERS].mean(axis=0)
-        side_px = _SIDE_IN_TRUNKS * float(np.hypot(trunk[0], trunk[1]))
+        (a_x, a_y), (b_x, b_y), (c_x, c_y), (d_x, d_y) = pose.xy_px[_HIPS_AND_SHOULDERS].tolist()
+        x, y = (a_x + b_x) / 2, (a_y + b_y) / 2
+        side_px = _SIDE_IN_TRUNKS * math.hypot(x - (c_x + d_x) / 2, y - (c_y + d_y) / 2)
         if not pose.someone:
             self._side_px = math.nan
         if math.isfinite(side_px):
             known = math.isfinite(self._side_px)
             self._side_px = _SIZE_MEMORY * self._side_px + (1 - _SIZE_MEMORY) * side_px if known else side_px
-        if not (np.isfinite(hips).all() and self._side_px >= 1):
+        if not (math.isfinite(x + y) and self._side_px >= 1):
             return None
-        return Region(float(hips[0]), float(hips[1]) - _ABOVE_HIPS * self._side_px, self._side_px)
+        return Region(x, y - _ABOVE_HIPS * self._side_px, self._side_px)
 
 
 def model_path() -> Path:

@@ -7,6 +7,7 @@ that is not known is NaN inside arrays and readings, ``None`` with a :class:`Rea
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -115,7 +116,7 @@ class Pose:
     @property
     def someone(self) -> bool:
         """Whether any keypoint was found."""
-        return bool(np.isfinite(self.xy_px).all(axis=1).any())
+        return any(math.isfinite(x) and math.isfinite(y) for x, y in self.xy_px.tolist())
 
 
 @dataclass(frozen=True, slots=True)

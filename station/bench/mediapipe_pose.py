@@ -10,6 +10,7 @@ import shutil
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 
 def main() -> None:
@@ -24,10 +25,14 @@ def main() -> None:
     pose = mediapipe.solutions.pose.Pose(model_complexity=complexity)
     video = cv2.VideoCapture(clip)
     done, cpu_s, warm_up = 0, 0.0, 10
-    while done < count + warm_up:
+    ready: list[Any] = []
+    while len(ready) < count + warm_up:
         good, picture = video.read()
         if not good:
             break
+        ready.append(picture)
+    video.release()  # the decoder's threads must not count for MediaPipe
+    for picture in ready:
         rgb = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
         start_s = time.process_time()
         pose.process(rgb)

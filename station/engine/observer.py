@@ -12,7 +12,7 @@ import numpy as np
 from station.config import Config
 from station.engine.pelvis import HipsEstimator, PelvisEstimator, verified
 from station.health import WINDOW, Timings
-from station.types import KEYPOINT_INDEX, Frame, Observation, Pose, View
+from station.types import KEYPOINT_INDEX, Floats, Frame, Observation, Pose, View
 
 #: Fewer poses a second time no stride: at 30 feet are timed as at 60, at 15 not one is (``docs/decisions/0014``).
 LEAST_POSES_HZ = 24.0
@@ -91,24 +91,28 @@ class Expected:
     """Where the runner will be on the next frame: as on the last pose, moved on as the trunk moved."""
 
     def __init__(self) -> None:
-        self._pose: Pose | None = None
-        self._t_s = -math.inf
-        self._moving_px_s = np.zeros(2)
+        self._pose = self._before = Pose.nobody()
+        self._t_s = self._before_s = -math.inf
 
     def see(self, t_s: float, pose: Pose) -> None:
         """A pose that was found."""
-        before, since_s = self._pose, t_s - self._t_s
-        moved_px = np.zeros(2)
-        if before is not None and pose.someone and 0 < since_s <= LONGEST_S:
-            moved_px = pose.xy_px[_TRUNK].mean(axis=0) - before.xy_px[_TRUNK].mean(axis=0)
-        self._moving_px_s = moved_px / since_s if np.isfinite(moved_px).all() and since_s > 0 else np.zeros(2)
-        self._pose, self._t_s = pose if pose.someone else None, t_s
+        self._before, self._before_s = self._pose, self._t_s
+        self._pose, self._t_s = pose, t_s
 
     def at(self, t_s: float) -> Pose | None:
         """What is expected now; ``None`` when the last pose is too long ago, or there was nobody."""
-        if self._pose is None or not 0 < t_s - self._t_s <= LONGEST_S:
+        if not 0 < t_s - self._t_s <= LONGEST_S or not self._pose.someone:
             return None
         return Pose(self._pose.xy_px + self._moving_px_s * (t_s - self._t_s), self._pose.score)
+
+    @property
+    def _moving_px_s(self) -> Floats:
+        """How fast the trunk moved between the last two poses; not at all where one of them does not show it."""
+        since_s = self._t_s - self._before_s
+        if not 0 < since_s <= LONGEST_S:
+            return np.zeros(2)
+        moved_px = self._pose.xy_px[_TRUNK].mean(axis=0) - self._before.xy_px[_TRUNK].mean(axis=0)
+        return moved_px / since_s if np.isfinite(moved_px).all() else np.zeros(2)
 
 
 def load_pose(config: Config, say: Callable[[str], None]) -> PoseSource:

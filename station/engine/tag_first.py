@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 #: the markerless estimator [s].
 WORN_S = 2.0
 #: A runner who is new is looked at for a tag this long; a tag put on later is found within so much [s].
-CLOSELY_S, LATER_EVERY_S = 2.0, 2.0
+CLOSELY_S, LATER_EVERY_S = 2.0, 5.0
 
 
 class Verified:

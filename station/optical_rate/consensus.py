@@ -43,25 +43,28 @@ def agree(flow: Flow) -> Turn | None:
     motion is left out of it: the trunk that twists above the pelvis shears the patch sideways without any obliquity.
     """
     rise = flow.motion_px[:, 1]
-    design = np.ones((len(rise), 3))
-    design[:, 1:] = flow.at_px
-    weight = design[:, 0]
-    for _ in range(_ROUNDS):
-        weighted = design.T * weight
-        normal = weighted @ design
-        solution = _solved(normal, weighted @ rise)
-        rest = rise - design @ solution
-        away = np.abs(rest)
+    # one, across, up, and what they shall explain: one product gives the normal equations, another what is left
+    columns = np.ones((4, len(rise)))
+    columns[1:3] = flow.at_px.T
+    columns[3] = rise
+    normal = columns @ columns.T
+    for number in range(_ROUNDS):
+        solution = _solved(normal)
+        away = np.abs(solution @ columns)
         scatter = max(1.4826 * _median(away), _SMALLEST_SCATTER_PX)
-        weight = 1.0 / (1.0 + (rest / (1.5 * scatter)) ** 2)
+        if number < _ROUNDS - 1:
+            weight = away * (1 / (1.5 * scatter))
+            weight *= weight
+            weight += 1.0
+            normal = (columns / weight) @ columns.T
     points = int(np.count_nonzero(away < 2.5 * scatter))
     if points < max(_FEWEST, _LEAST_SHARE * flow.asked) or flow.textured < _LEAST_TEXTURED * flow.asked:
         return None
     show = min(1.0, flow.textured / (_WELL_TEXTURED * flow.asked))
     formal = scatter / show * math.sqrt(_POINTS_PER_FACT * _spread_of_slope(normal))
     aside = _median(flow.motion_px[:, 0])
-    shift = np.array([aside, solution[0]]) @ flow.axes
-    angle = math.atan(float(solution[1]))
+    shift = np.array([aside, -solution[0]]) @ flow.axes
+    angle = math.atan(-float(solution[1]))
     return Turn(angle, math.hypot(formal, _FLOOR_RAD, _CLOTH * angle), points, shift)
 
 
@@ -71,22 +74,26 @@ def _median(values: Floats) -> float:
     return float(np.partition(values, half)[half])
 
 
-def _solved(normal: Floats, right: Floats) -> Floats:
-    """Three equations, by Cramer's rule: for so few NumPy's solver is mostly its own calls."""
-    (a, b, c), (_, d, e), (_, _, f) = normal.tolist()
-    x, y, z = right.tolist()
+def _solved(normal: Floats) -> Floats:
+    """Minus the solution of three equations, and 1: times the columns of :func:`agree` that is what is left.
+
+    By Cramer's rule: for so few NumPy's solver is mostly its own calls.
+    """
+    (a, b, c, x), (_, d, e, y), (_, _, f, z), _ = normal.tolist()
     f += _RIDGE
     d += _RIDGE
     a += _RIDGE
     p, q, r = d * f - e * e, c * e - b * f, b * e - c * d
-    whole = a * p + b * q + c * r
+    whole = -(a * p + b * q + c * r)
     s, t, u = a * f - c * c, b * c - a * e, a * d - b * b
-    found: Floats = np.array([p * x + q * y + r * z, q * x + s * y + t * z, r * x + t * y + u * z]) / whole
+    found: Floats = np.array(
+        [(p * x + q * y + r * z) / whole, (q * x + s * y + t * z) / whole, (r * x + t * y + u * z) / whole, 1.0]
+    )
     return found
 
 
 def _spread_of_slope(normal: Floats) -> float:
     """Variance of the slope from left to right, that of a point being 1: the middle of the inverse."""
-    (a, b, c), (_, d, e), (_, _, f) = normal.tolist()
+    (a, b, c, _), (_, d, e, _), (_, _, f, _), _ = normal.tolist()
     whole = a * (d * f - e * e) + b * (c * e - b * f) + c * (b * e - c * d)
     return (a * f - c * c) / whole if whole > 0 else math.inf

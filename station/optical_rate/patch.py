@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from station.types import KEYPOINT_INDEX, Floats, Frame, Pixels, Pose
 
-_HIPS = [KEYPOINT_INDEX["left_hip"], KEYPOINT_INDEX["right_hip"]]
-_SHOULDERS = [KEYPOINT_INDEX["left_shoulder"], KEYPOINT_INDEX["right_shoulder"]]
+_HIPS_AND_SHOULDERS = [KEYPOINT_INDEX[name] for name in ("left_hip", "right_hip", "left_shoulder", "right_shoulder")]
 
 # Lengths below are shares of the trunk: mid hip to mid shoulder, about half a metre.
 #: Hip distance, for poses without shoulders.
@@ -78,61 +77,75 @@ class Place:
 
     def forget(self) -> None:
         """The runner is gone; the next pose starts anew."""
-        self._middle_px: Floats | None = None
+        self._middle_px: tuple[float, float] | None = None
         self._trunk_px = self._lean_rad = math.nan
+
+    # Plain numbers, not arrays: for two of them NumPy's calls cost more than the sums.
 
     def see(self, pose: Pose) -> None:
         """Take in a pose; one without hips changes nothing."""
-        hips, shoulders = pose.xy_px[_HIPS], pose.xy_px[_SHOULDERS]
-        if not np.isfinite(hips).all():
+        (left_x, left_y), (right_x, right_y), *shoulders = pose.xy_px[_HIPS_AND_SHOULDERS].tolist()
+        x, y = (left_x + right_x) / 2, (left_y + right_y) / 2
+        if not math.isfinite(x + y):
             return
-        middle, line = hips.mean(axis=0), hips[1] - hips[0]
-        trunk = shoulders.mean(axis=0) - middle
-        if np.isfinite(trunk).all():
-            length = float(np.hypot(*trunk))
+        lean = math.atan2(right_y - left_y, abs(right_x - left_x))
+        trunk_x = (shoulders[0][0] + shoulders[1][0]) / 2 - x
+        trunk_y = (shoulders[0][1] + shoulders[1][1]) / 2 - y
+        if math.isfinite(trunk_x + trunk_y):
+            length = math.hypot(trunk_x, trunk_y)
             # half the trunk's lean, half the hips': the lower back, near enough
-            lean = (math.atan2(trunk[0], -trunk[1]) + math.atan2(line[1], abs(line[0]))) / 2
+            lean = (math.atan2(trunk_x, -trunk_y) + lean) / 2
         else:
-            length, lean = float(np.hypot(*line)) / _HIPS_OF_TRUNK, math.atan2(line[1], abs(line[0]))
-        if self._middle_px is None or np.hypot(*(middle - self._middle_px)) > _FAR * self._trunk_px:
-            self._middle_px, self._trunk_px, self._lean_rad = middle, length, lean
+            length = math.hypot(right_x - left_x, right_y - left_y) / _HIPS_OF_TRUNK
+        before = self._middle_px
+        if before is None or math.hypot(x - before[0], y - before[1]) > _FAR * self._trunk_px:
+            self._middle_px, self._trunk_px, self._lean_rad = (x, y), length, lean
             return
-        self._middle_px = self._middle_px + _PULL * (middle - self._middle_px)
+        self._middle_px = before[0] + _PULL * (x - before[0]), before[1] + _PULL * (y - before[1])
         self._trunk_px += _GROW * (length - self._trunk_px)
         self._lean_rad += _LEAN * (lean - self._lean_rad)
 
     def move(self, by_px: Floats) -> None:
         """The patch was seen to move by this much."""
         if self._middle_px is not None:
-            self._middle_px = self._middle_px + by_px
+            x, y = by_px.tolist()
+            self._middle_px = self._middle_px[0] + x, self._middle_px[1] + y
 
     def cut(self, frame: Frame) -> Patch | None:
         """The patch in this frame; ``None`` without a runner, or when too little of one is in the picture."""
         if self._middle_px is None or not self._trunk_px >= _SMALLEST_TRUNK_PX:
             return None
         (x, y), trunk = self._middle_px, self._trunk_px
-        low = np.array([x - _ASIDE * trunk, y - _ABOVE * trunk])
-        high = np.array([x + _ASIDE * trunk, y + _BELOW * trunk])
-        left, top = np.clip(np.floor(low), 0, self._size_px).astype(int).tolist()
-        right, bottom = np.clip(np.ceil(high), 0, self._size_px).astype(int).tolist()
+        width, height = self._size_px
+        left, right = _within(math.floor(x - _ASIDE * trunk), width), _within(math.ceil(x + _ASIDE * trunk), width)
+        top, bottom = _within(math.floor(y - _ABOVE * trunk), height), _within(math.ceil(y + _BELOW * trunk), height)
         if right - left < 0.6 * trunk or bottom - top < 0.5 * trunk:
             return None
         return Patch(frame, (left, top, right, bottom), self._middle_px, trunk, self._lean_rad)
+
+
+def _within(at: int, size: int) -> int:
+    return min(max(at, 0), size)
 
 
 class Patch:
     """Luma of the pelvis in one frame, and the points on it to be found again in the next."""
 
     def __init__(
-        self, frame: Frame, box_px: tuple[int, int, int, int], middle_px: Floats, trunk_px: float, lean_rad: float
+        self,
+        frame: Frame,
+        box_px: tuple[int, int, int, int],
+        middle_px: tuple[float, float],
+        trunk_px: float,
+        lean_rad: float,
     ) -> None:
         self._box_px = box_px
         self._zoom = min(1.0, _TRUNK_PX / trunk_px)
         self._image = luma(frame, box_px, self._zoom)
         self._trunk_px = trunk_px * self._zoom
-        across = np.array([math.cos(lean_rad), math.sin(lean_rad)])
-        self._axes = np.stack([across, np.array([across[1], -across[0]])])
-        self._middle_px = (middle_px - np.array(box_px[:2]) + 0.5) * self._zoom - 0.5
+        cos, sin = math.cos(lean_rad), math.sin(lean_rad)
+        self._axes = np.array([[cos, sin], [sin, -cos]])
+        self._middle_px = [(at - edge + 0.5) * self._zoom - 0.5 for at, edge in zip(middle_px, box_px, strict=False)]
 
     def follow(self, frame: Frame) -> Flow | None:
         """How the points of the belt moved into ``frame``; ``None`` when too few could be followed."""
@@ -140,7 +153,8 @@ class Patch:
         grid = _GRID * self._trunk_px
         points = (self._middle_px + grid @ self._axes).astype(np.float32)
         inside = ((points > 2) & (points < np.array(image.shape[::-1]) - 3)).all(axis=1)
-        points, grid = points[inside], grid[inside]
+        if not inside.all():
+            points, grid = points[inside], grid[inside]
         if len(points) < _FEWEST:
             return None
         height = int(max(9, round(_WINDOW * self._trunk_px))) | 1
@@ -149,10 +163,11 @@ class Patch:
         kept &= np.abs(back - points).max(axis=1) < _RETURN_PX
         if np.count_nonzero(kept) < _FEWEST:
             return None
-        motion = (found[kept] - points[kept]) @ self._axes.T
-        centre = np.array([0.0, (BELT_LOW + BELT_HIGH) / 2 * self._trunk_px])
-        textured = int(np.count_nonzero(_steepness(self._image, window, points[kept]) > _TEXTURE))
-        return Flow((grid[kept] - centre) / self._zoom, motion / self._zoom, self._axes, len(_GRID), textured)
+        points, grid = points[kept], grid[kept]
+        motion = (found[kept] - points) @ self._axes.T
+        grid[:, 1] -= (BELT_LOW + BELT_HIGH) / 2 * self._trunk_px
+        textured = int(np.count_nonzero(_steepness(self._image, window, points) > _TEXTURE))
+        return Flow(grid / self._zoom, motion / self._zoom, self._axes, len(_GRID), textured)
 
 
 def _follow(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 from station.errors import ModelError
 from station.inference import Model
 from station.models import built_model
-from station.pose.crop import Cropper
+from station.pose.crop import Cropper, on_one_thread
 from station.pose.detector import Detector
 from station.pose.heatmap import Heatmaps
 from station.pose.region import Region
@@ -108,6 +109,7 @@ class PoseEstimator:
     """
 
     def __init__(self, landmarks: Model, detector: Model) -> None:
+        on_one_thread()
         self._landmarks, self._detector = LandmarkModel(landmarks), Detector(detector)
         self._sides = SideKeeper()
         self._region: Region | None = None
@@ -138,7 +140,7 @@ class PoseEstimator:
         before, size = self._region, frame.size_px
         found = self._landmarks.read(frame, before)
         after = found.next_region
-        jump = np.hypot(after.x_px - before.x_px, after.y_px - before.y_px) / before.side_px
+        jump = math.hypot(after.x_px - before.x_px, after.y_px - before.y_px) / before.side_px
         growth = max(after.side_px / before.side_px, before.side_px / after.side_px)
         if found.presence < _MIN_PRESENCE or jump > _MAX_JUMP or growth > _MAX_GROWTH or merit(after, size) <= 0:
             return None
@@ -163,12 +165,13 @@ class PoseEstimator:
         return None
 
     def _pose(self, found: Landmarks, size_px: tuple[int, int]) -> Pose:
-        xy_px, score = found.xy_px[_ROWS], found.score[_ROWS]
-        rows = self._sides.order(xy_px)
-        xy_px, score = xy_px[rows], score[rows]
-        inside = ((xy_px >= -0.5) & (xy_px <= np.array(size_px) - 0.5)).all(axis=1)
-        keep = inside & (score >= _MIN_SCORE)
-        return Pose(np.where(keep[:, np.newaxis], xy_px, np.nan), np.where(keep, score, 0.0))
+        rows = [_ROWS[i] for i in self._sides.order(found.xy_px[_ROWS])]
+        xy_px, score = found.xy_px[rows], found.score[rows]
+        keep = (score >= _MIN_SCORE) & ((xy_px >= -0.5) & (xy_px <= np.array(size_px) - 0.5)).all(axis=1)
+        if not keep.all():
+            xy_px[~keep] = np.nan
+            score[~keep] = 0.0
+        return Pose(xy_px, score)
 
 
 def merit(region: Region, size_px: tuple[int, int]) -> float:

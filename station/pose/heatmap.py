@@ -35,14 +35,16 @@ class Heatmaps:
         self._away = (_AWAY_Y * cells[0] + _AWAY_X) * channels + self._own
 
     def windows(self, crop_xy: Floats) -> NDArray[np.int64]:
-        """Where in memory the windows (n, 81) around points (n, 2) are; what lies outside is the nearest cell inside."""
+        """Where in memory the windows (n, 81) around points (n, 2) are; outside is the nearest cell inside."""
         columns, rows = self._cells
         centre = self._centre(crop_xy)
+        index: NDArray[np.int64]
         if self._within(centre):
-            index: NDArray[np.int64] = (centre @ (self._channels, columns * self._channels))[:, np.newaxis] + self._away
+            index = (centre @ (self._channels, columns * self._channels))[:, np.newaxis] + self._away
             return index
         x, y = (centre[:, i, np.newaxis] + away for i, away in enumerate((_AWAY_X, _AWAY_Y)))
-        return (y.clip(0, rows - 1) * columns + x.clip(0, columns - 1)) * self._channels + self._own
+        index = (y.clip(0, rows - 1) * columns + x.clip(0, columns - 1)) * self._channels + self._own
+        return index
 
     def refine(self, crop_xy: Floats, logits: NDArray[np.float32]) -> Floats:
         """Points (n, 2), in crop pixels from the edge, moved to where their windows' ``logits`` (n, 81) put them.
@@ -51,7 +53,7 @@ class Heatmaps:
         """
         centre = self._centre(crop_xy)
         probability = 1 / (1 + np.exp(-logits.astype(np.float64)))
-        inside: Floats | bool = True
+        inside = np.ones(len(centre), np.bool_)
         if not self._within(centre):
             cells = np.array(self._cells)
             at = centre[:, np.newaxis] + _MOMENTS[:, 1:]

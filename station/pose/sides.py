@@ -7,12 +7,11 @@ left of the picture. Only the body as a whole is renamed: ankles may cross, hips
 
 from __future__ import annotations
 
-import numpy as np
+import math
 
 from station.types import KEYPOINT_INDEX, KEYPOINTS, Floats
 
-_SHOULDERS = [KEYPOINT_INDEX["left_shoulder"], KEYPOINT_INDEX["right_shoulder"]]
-_HIPS = [KEYPOINT_INDEX["left_hip"], KEYPOINT_INDEX["right_hip"]]
+_HIPS_AND_SHOULDERS = [KEYPOINT_INDEX[name] for name in ("left_hip", "right_hip", "left_shoulder", "right_shoulder")]
 _OTHER_SIDE = [
     KEYPOINT_INDEX[name.replace("left", "right") if name.startswith("left") else name.replace("right", "left")]
     for name in KEYPOINTS
@@ -27,10 +26,10 @@ _MEMORY_FRAMES = 15
 
 def rightward(xy_px: Floats) -> float:
     """How far right hip and shoulder lie right of the left ones, together, in trunk lengths; NaN if unknown."""
-    hips, shoulders = xy_px[_HIPS], xy_px[_SHOULDERS]
-    trunk = float(np.hypot(*(hips.mean(axis=0) - shoulders.mean(axis=0))))
-    across = float(hips[1, 0] - hips[0, 0] + shoulders[1, 0] - shoulders[0, 0])
-    return across / trunk if trunk > 0 else float("nan")
+    (a_x, a_y), (b_x, b_y), (c_x, c_y), (d_x, d_y) = xy_px[_HIPS_AND_SHOULDERS].tolist()
+    trunk = math.hypot((a_x + b_x - c_x - d_x) / 2, (a_y + b_y - c_y - d_y) / 2)
+    across = b_x - a_x + d_x - c_x
+    return across / trunk if trunk > 0 else math.nan
 
 
 class SideKeeper:
@@ -47,7 +46,7 @@ class SideKeeper:
     def order(self, xy_px: Floats) -> list[int]:
         """Rows of the model's keypoints (order of ``KEYPOINTS``) under which left and right are the runner's own."""
         evidence = rightward(xy_px)
-        if np.isfinite(evidence):
+        if math.isfinite(evidence):
             before = abs(evidence) if self._behind is None else self._behind
             self._behind = before + (abs(evidence) - before) / _MEMORY_FRAMES
             if self._behind > _BEHIND and abs(evidence) > _CLEAR:
