@@ -8,6 +8,7 @@ looks like obliquity, obliquity seen from aside like tilt.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -52,6 +53,8 @@ class Sight:
     pitch_deg: float
     roll_sd_deg: float
     pitch_sd_deg: float
+    #: From the line of sight to the world: as it is, rolled a step more, pitched a step more.
+    turns: tuple[_Matrix, _Matrix, _Matrix]
 
     def to_world(self, seen: Angles) -> Angles:
         """Angles of the line of sight as angles in the world, their sd with them.
@@ -61,11 +64,10 @@ class Sight:
         """
         weighed, spread = _filled(seen)
         plain = _three(value if math.isfinite(value) else usual for value, usual in zip(seen.deg, weighed, strict=True))
-        mount = self._turn(self.roll_deg, self.pitch_deg)
+        mount, rolled, pitched = self.turns
         at = _turned(mount, weighed)
         asides = [_turned(mount, _moved(weighed, i)) for i in range(3)]
-        asides.append(_turned(self._turn(self.roll_deg + _STEP_DEG, self.pitch_deg), weighed))
-        asides.append(_turned(self._turn(self.roll_deg, self.pitch_deg + _STEP_DEG), weighed))
+        asides += _turned(rolled, weighed), _turned(pitched, weighed)
         own = _turned(mount, plain)
         world, sds = (at[0], own[1], own[2]), []
         for i in range(3):
@@ -79,14 +81,6 @@ class Sight:
             _three(angle if there else math.nan for angle, there in zip(world, known, strict=True)),
             _three(value if there else math.nan for value, there in zip(sds, known, strict=True)),
         )
-
-    def _turn(self, roll_deg: float, pitch_deg: float) -> _Matrix:
-        """From the line of sight to the world."""
-        c, s = math.cos(math.radians(pitch_deg)), math.sin(math.radians(pitch_deg))
-        pitched = ((1.0, 0.0, 0.0), (0.0, c, -s), (0.0, s, c))
-        c, s = math.cos(math.radians(roll_deg)), -math.sin(math.radians(roll_deg))
-        rolled = ((c, -s, 0.0), (s, c, 0.0), (0.0, 0.0, 1.0))
-        return _product(pitched, _product(rolled, _arc(self.aim)))
 
 
 class Sightline:
@@ -107,11 +101,11 @@ class Sightline:
 
     def at(self, left_px: tuple[float, float], right_px: tuple[float, float]) -> Sight | None:
         """The sight of hips at these pixels; ``None`` where they are not seen."""
-        points = np.array([left_px, right_px])
-        if not np.isfinite(points).all():
+        middle_px = (left_px[0] + right_px[0]) / 2, (left_px[1] + right_px[1]) / 2
+        if not math.isfinite(middle_px[0] + middle_px[1]):
             return None
         mount = self._caster.mount
-        across, up = self._caster.rays(points.mean(axis=0, keepdims=True))[0].tolist()
+        across, up = self._caster.rays(np.array([middle_px]))[0].tolist()
         roll, pitch = math.radians(mount.roll_deg or 0.0), math.radians(mount.pitch_deg or 0.0)
         # world to camera: the pitch out, then the roll
         y = math.cos(pitch) * up - math.sin(pitch)
@@ -120,13 +114,20 @@ class Sightline:
         size = math.sqrt(x * x + y * y + z * z)
         if self._below is not None:
             pitch = math.atan(self._below) - math.atan(up)
-        return Sight(
-            (x / size, y / size, z / size),
-            mount.roll_deg or 0.0,
-            math.degrees(pitch),
-            self._roll_sd_deg,
-            self._pitch_sd_deg,
-        )
+        aim, roll_deg, pitch_deg = (x / size, y / size, z / size), mount.roll_deg or 0.0, math.degrees(pitch)
+        arc = _arc(aim)
+        steps = ((0.0, 0.0), (_STEP_DEG, 0.0), (0.0, _STEP_DEG))
+        a, b, c = (_product(_mounted(roll_deg + more, pitch_deg + upward), arc) for more, upward in steps)
+        return Sight(aim, roll_deg, pitch_deg, self._roll_sd_deg, self._pitch_sd_deg, (a, b, c))
+
+
+@functools.lru_cache(maxsize=8)
+def _mounted(roll_deg: float, pitch_deg: float) -> _Matrix:
+    """From the camera's axes to the world; the same on every frame where the pitch is known."""
+    c, s = math.cos(math.radians(pitch_deg)), math.sin(math.radians(pitch_deg))
+    pitched = ((1.0, 0.0, 0.0), (0.0, c, -s), (0.0, s, c))
+    c, s = math.cos(math.radians(roll_deg)), -math.sin(math.radians(roll_deg))
+    return _product(pitched, ((c, -s, 0.0), (s, c, 0.0), (0.0, 0.0, 1.0)))
 
 
 def _turned(turn: _Matrix, angles_deg: _Three) -> _Three:
@@ -134,7 +135,7 @@ def _turned(turn: _Matrix, angles_deg: _Three) -> _Three:
 
     Of the attitude's axes (right, up, backward) the first two tell them; their lengths do not matter.
     """
-    o, r, t = (math.tan(math.radians(angle)) for angle in angles_deg)
+    o, r, t = map(math.tan, map(math.radians, angles_deg))
     right = _times(turn, (1.0, o, -r))
     up = _times(turn, (-(o + r * t), 1.0, -t))
     return (
@@ -145,7 +146,8 @@ def _turned(turn: _Matrix, angles_deg: _Three) -> _Three:
 
 
 def _moved(angles_deg: _Three, which: int) -> _Three:
-    return _three(angle + _STEP_DEG * (i == which) for i, angle in enumerate(angles_deg))
+    a, b, c = angles_deg
+    return a + _STEP_DEG * (which == 0), b + _STEP_DEG * (which == 1), c + _STEP_DEG * (which == 2)
 
 
 def _filled(seen: Angles) -> tuple[_Three, _Three]:
@@ -171,8 +173,8 @@ def _arc(toward: _Three) -> _Matrix:
 
 
 def _product(a: _Matrix, b: _Matrix) -> _Matrix:
-    columns = tuple(zip(*b, strict=True))
-    x, y, z = (_times(a, (column[0], column[1], column[2])) for column in columns)
+    (b0, b1, b2), (b3, b4, b5), (b6, b7, b8) = b
+    x, y, z = _times(a, (b0, b3, b6)), _times(a, (b1, b4, b7)), _times(a, (b2, b5, b8))
     return (x[0], y[0], z[0]), (x[1], y[1], z[1]), (x[2], y[2], z[2])
 
 

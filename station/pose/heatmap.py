@@ -53,16 +53,15 @@ class Heatmaps:
         """
         centre = self._centre(crop_xy)
         probability = 1 / (1 + np.exp(-logits.astype(np.float64)))
-        inside = np.ones(len(centre), np.bool_)
-        if not self._within(centre):
-            cells = np.array(self._cells)
-            at = centre[:, np.newaxis] + _MOMENTS[:, 1:]
-            probability *= ((at >= 0) & (at < cells)).all(axis=2)
-            inside = ((centre >= 0) & (centre < cells)).all(axis=1)
+        within = self._within(centre)
+        if not within:
+            probability *= self._inside(centre[:, np.newaxis] + _MOMENTS[:, 1:])
         moments = (probability * probability) @ _MOMENTS
         total = moments[:, :1] + np.finfo(float).tiny
         trust = (probability.max(axis=1) - _FADE_IN[0]) / (_FADE_IN[1] - _FADE_IN[0])
-        trust = np.minimum(np.maximum(trust, 0.0), 1.0) * inside
+        trust = np.minimum(np.maximum(trust, 0.0), 1.0)
+        if not within:
+            trust *= self._inside(centre)
         seen = self._cell_px * (centre + moments[:, 1:] / total)
         moved: Floats = crop_xy + trust[:, np.newaxis] * (seen - crop_xy)
         return moved
@@ -70,6 +69,10 @@ class Heatmaps:
     def _centre(self, crop_xy: Floats) -> NDArray[np.int64]:
         """The cells (column, row) of points (n, 2); some may lie outside."""
         return np.floor(crop_xy / self._cell_px).astype(np.int64)
+
+    def _inside(self, at: Floats | NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Whether cells (…, 2) are any of the heatmap's."""
+        return np.asarray(((at >= 0) & (at < np.array(self._cells))).all(axis=-1))
 
     def _within(self, centre: NDArray[np.int64]) -> bool:
         """Whether all windows lie inside: then, and that is nearly always, nothing needs to be cut off."""
