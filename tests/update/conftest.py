@@ -34,3 +34,12 @@ def make_toy(mosquitto: Mosquitto, tmp_path: Path) -> Iterator[Callable[..., Toy
 def toy(make_toy: Callable[..., Toy]) -> Toy:
     """A toy station without any release."""
     return make_toy()
+
+
+@pytest.fixture
+def station(toy: Toy) -> Toy:
+    """A station that runs 1.0.0, with the updater and the guard that came with it."""
+    done = toy.update(toy.release("1.0.0"))
+    assert done.returncode == 0, done.stderr
+    assert toy.updater == "1.0.0"
+    return toy

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import zipfile
-from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 
@@ -16,16 +15,6 @@ from station.update.layout import Layout
 from tests.update.toy import REPOSITORY, Toy
 
 pytestmark = pytest.mark.timeout(900)  # seconds on a free machine; a busy one takes its time
-
-
-@pytest.fixture
-def station(make_toy: Callable[..., Toy]) -> Toy:
-    """A station that runs 1.0.0."""
-    toy = make_toy()
-    done = toy.update(toy.release("1.0.0"))
-    assert done.returncode == 0, done.stderr
-    assert toy.updater == "1.0.0"
-    return toy
 
 
 def spoilt(data: bytes, module: str, code: str) -> bytes:

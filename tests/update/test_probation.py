@@ -3,22 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 
 import pytest
 
 from tests.update.toy import Toy
 
 pytestmark = pytest.mark.timeout(900)  # seconds on a free machine; a busy one takes its time
-
-
-@pytest.fixture
-def station(make_toy: Callable[..., Toy]) -> Toy:
-    """A station that runs 1.0.0."""
-    toy = make_toy()
-    done = toy.update(toy.release("1.0.0"))
-    assert done.returncode == 0, done.stderr
-    return toy
 
 
 def test_a_good_release_is_committed_and_serves(station: Toy) -> None:
