@@ -24,6 +24,8 @@ class Releases:
     def publish(self, version: str, *, crash: bool = False) -> None:
         """This commit as ``version``, for everybody; ``crash``: its engine dies at once."""
         self._edit("pyproject.toml", '(?m)^version = ".*"$', f'version = "{version}"')
+        # Guard and updater units are a release's own: with this one can see whose are in place.
+        self._edit("systemd/station-update.timer", r"\A(# of .*\n)?", f"# of {version}\n")
         if crash:
             self._edit(
                 "station/engine/run.py", "(?m)^_LOOK_EVERY_S", 'raise RuntimeError("a bad release")\n_LOOK_EVERY_S'

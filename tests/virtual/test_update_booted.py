@@ -6,6 +6,7 @@ The container does not enforce MemoryMax and IPAddressDeny; the rest of the unit
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import tempfile
@@ -91,6 +92,11 @@ def update_block(station: Container) -> dict[str, str | None]:
     return dict(json.loads(said)["update"])
 
 
+def updater(station: Container) -> str:
+    """The release whose updater units systemd has."""
+    return str(re.findall("(?m)^# of (.*)$", station.run("systemctl cat station-update.timer"))[0])
+
+
 def update(station: Container) -> str:
     """Let the unit run to its end; what it said."""
     station.run("systemctl start station-update")
@@ -103,12 +109,14 @@ def test_an_update_by_the_unit_is_committed(station: Container, releases: Releas
     station.run("sed -i 's,^source = .*mp4.*,&\\n[session]\\nstart = \"tap\",' /etc/station/station.toml")
     station.run("systemctl restart station")  # the clip's runner must not begin a session: it would be waited for
     until(lambda: version_online(station) == "90.0.0", 120, "not back with tap")
+    assert updater(station) == "90.0.0"
     releases.publish("90.1.0")
     said = update(station)
     assert "release 90.1.0: committed" in said, said
     assert version_online(station) == "90.1.0"
     until(lambda: update_block(station)["state"] == "idle", 30, "that it is committed is not told")
     assert station.run("readlink /var/lib/hipline/current") == "releases/90.1.0"
+    assert updater(station) == "90.1.0"
 
 
 def test_a_release_that_crashes_is_left_and_told(station: Container, releases: Releases) -> None:
@@ -121,9 +129,11 @@ def test_a_release_that_crashes_is_left_and_told(station: Container, releases: R
     assert (block["from"], block["to"]) == ("90.1.0", "90.2.0")
     assert "station.service crashes" in str(block["reason"])
     assert not (station.root / "var/lib/hipline/releases/90.2.0").exists()
+    assert updater(station) == "90.1.0"
 
 
 def test_back_by_hand_by_the_guard_that_was_installed(station: Container) -> None:
     station.run("/usr/src/hipline/deploy/rollback --reason 'the new screen flickers'")
     until(lambda: version_online(station) == "90.0.0", 180, "the release before does not come back")
     until(lambda: update_block(station)["reason"] == "the new screen flickers", 30, "the reason is not told")
+    assert updater(station) == "90.0.0"
