@@ -13,8 +13,6 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
-import numpy as np
-
 from station.errors import TrackError
 from station.types import KEYPOINT_INDEX, KEYPOINTS, Mount, Observation, PelvisReading, Pose, View
 from station.wire.jsonio import JsonObject, dumps, loads
@@ -280,10 +278,12 @@ def observation_json(observation: Observation) -> JsonObject:
 
 def keypoints_json(pose: Pose) -> JsonObject:
     """Name → ``[x_px, y_px, score]`` of every keypoint that was found."""
-    score = np.clip(np.nan_to_num(pose.score), 0.0, 1.0)
-    rows = np.column_stack([pose.xy_px, score]).astype(float)
-    found = np.isfinite(rows).all(axis=1)
-    return {name: row for name, row, there in zip(KEYPOINTS, rows.tolist(), found, strict=True) if there}
+    rows = zip(KEYPOINTS, pose.xy_px.tolist(), pose.score.tolist(), strict=True)
+    return {
+        name: [x, y, 0.0 if math.isnan(score) else min(max(score, 0.0), 1.0)]
+        for name, (x, y), score in rows
+        if math.isfinite(x) and math.isfinite(y)
+    }
 
 
 def pelvis_json(reading: PelvisReading) -> JsonObject:
