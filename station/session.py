@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from station.coach import Coach, CoachSettings
-from station.gait.anchors import AnchorDetector, SwingSignal
 from station.gait.cycles import LOOK_AHEAD, Cycle, CycleReader
+from station.gait.pacer import Pacer
 from station.gait.recent import Recent
 from station.geometry import RayCaster
 from station.metrics.measure import StrideMeter
@@ -55,8 +55,7 @@ class Session:
         self.visit = Visit(self.settings.auto_start)
         self._recent = Recent(self.caster)
         self._standing = StandingLevel(self._recent)
-        self._signal = SwingSignal()
-        self._detector = AnchorDetector()
+        self._pacer = Pacer(self._recent)
         self._reader = CycleReader(self._recent)
         self._meter = StrideMeter(self._recent, self.caster, self.settings.profile)
         self._down_s: float | None = None
@@ -120,6 +119,7 @@ class Session:
         t_s, pose = observation.t_s, observation.pose
         self._interval_s += 0.05 * (min(t_s - self._now_s, 0.1) - self._interval_s)
         self._now_s = t_s
+        self._pacer.looked = False
         out: list[Output] = []
         seen = Seen.NOBODY
         if pose is not None and pose.someone:
@@ -129,7 +129,8 @@ class Session:
         if pose is not None:
             self._follow(self.visit.see(t_s, seen), out)
         self._frames += 1
-        self._work(t_s, out)
+        if not self._pacer.looked:  # one larger piece of work a frame
+            self._work(t_s, out)
         if self.visit.running:
             out.extend(self._coach.tick(t_s))
         return tuple(out)
@@ -154,13 +155,12 @@ class Session:
         rays[pose.score < MIN_SCORE] = np.nan
         pelvis = sample(t_s, rays, observation.pelvis)
         self._recent.append(t_s, rays, pelvis)
-        anchor = self._detector.feed(t_s, self._signal.read(t_s, rays, self._recent.leg_now))
+        anchor = self._pacer.feed(t_s, rays)
         if anchor is not None:
-            level_s = anchor.t_s + self._signal.lead_s
             if anchor.side == "left":
-                self._up_s = level_s
+                self._up_s = anchor.t_s
             else:
-                self._close(level_s, out)
+                self._close(anchor.t_s, out)
         seen = self._stands(t_s, anchor is not None, out)
         out.append(self._live(t_s, pelvis))
         return seen
@@ -183,13 +183,12 @@ class Session:
 
     def _close(self, down_s: float, out: list[Output]) -> None:
         if self._down_s is not None and self._up_s is not None and self._up_s > self._down_s:
-            self._due.append(Cycle(self._down_s, self._up_s, down_s))
+            self._due.append(Cycle(self._down_s, self._up_s, down_s, by_pelvis=self._pacer.by_pelvis))
             self._follow(self.visit.step_shown(down_s), out)
         self._down_s = down_s
 
     def _forget(self) -> None:
-        self._signal.reset()
-        self._detector.reset()
+        self._pacer.reset()
         self._reader.reset()
         self._meter.reset()
         self._recent.clear_scale()

@@ -22,8 +22,8 @@ ROOMS = (*PURE, *WORLD)
 
 # A pure room computes: it needs the language, NumPy and nothing else.
 PURE_IMPORTS = {
-    "__future__", "abc", "bisect", "collections", "dataclasses", "enum", "functools", "heapq", "itertools", "math",
-    "numpy", "operator", "types", "typing",
+    "__future__", "abc", "bisect", "cmath", "collections", "dataclasses", "enum", "functools", "heapq", "itertools",
+    "math", "numpy", "operator", "types", "typing",
 }  # fmt: skip
 IMPURE_CALLS = {"open", "input", "print", "exec", "eval", "compile", "__import__", "breakpoint", "globals", "vars"}
 # What NumPy offers that is not arithmetic: chance, files, and settings shared by the whole process.

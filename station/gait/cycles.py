@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from station.gait.events import FootEvents, deepest_fall, locate, velocities
+from station.gait.events import FootEvents, bounced, deepest_fall, locate, velocities
 from station.gait.feet import COLUMNS, EVENT_JITTER_S, EVENT_WINDOW_S, PELVIS, FeetModel, heights_m
 from station.gait.recent import FEET, KNEES, LEFT_HIP, RIGHT_HIP, Recent
 from station.harmonics import Fit
@@ -52,6 +52,7 @@ REAR_VIEW_TRAVEL = 0.45
 class Cycle:
     """One cycle between anchors and what was found out about it; the stride runs from ``start_s`` to ``end_s``.
 
+    ``by_pelvis``: the feet are seen too badly to keep time, and the pelvis does (:mod:`station.gait.pacer`).
     ``doubt_s``: sd added to its events where feet and pelvis contradict each other. ``keep``: strides before this one
     that still count, where the speed or the place of contact changed. ``fall``: greatest downward acceleration of the
     pelvis [m/s²]. ``lift``: height of the left foot above the right one over the stride, 100 points of the pooled
@@ -61,6 +62,7 @@ class Cycle:
     start_anchor_s: float
     middle_anchor_s: float
     end_anchor_s: float
+    by_pelvis: bool = False
     reasons: list[Reason] = field(default_factory=list)
     rows: slice = field(default_factory=lambda: slice(0, 0))
     events: dict[str, GaitEvent] = field(default_factory=dict)
@@ -98,6 +100,7 @@ class CycleReader:
         self._gauge_s = 0.0
         self._contact_phase = 0.0
         self._last_contact: GaitEvent | None = None
+        self._by_pelvis = False
         self.footing: dict[Side, FootEvents] = {}
         self.rhythm: Rhythm | None = None
 
@@ -122,6 +125,9 @@ class CycleReader:
             self.break_off()
         else:
             cycle.start_anchor_s = self._last_anchor_s
+        if cycle.by_pelvis != self._by_pelvis:
+            self._by_pelvis = cycle.by_pelvis
+            self._change_pacemaker(cycle)
         self._judge_rhythm(cycle)
         if not cycle.reasons:
             self._judge_gaps(cycle)
@@ -144,7 +150,9 @@ class CycleReader:
         speeds = velocities(self._fit(), cycle.period_s)
         cycle.fall = deepest_fall(speeds, cycle.period_s)
         self.footing = {
-            side: locate(self._fit(), side, cycle.period_s, speeds, self._recent.steepness)
+            side: bounced(self._fit(), side, cycle.period_s)
+            if cycle.by_pelvis
+            else locate(self._fit(), side, cycle.period_s, speeds, self._recent.steepness)
             for side in ("left", "right")
         }
         yield
@@ -153,6 +161,14 @@ class CycleReader:
     def _fit(self) -> Fit:
         assert self.feet.fit is not None
         return self.feet.fit
+
+    def _change_pacemaker(self, cycle: Cycle) -> None:
+        """Anchors lie elsewhere in the cycle from now on: what was pooled counts from another place."""
+        cycle.keep = 0
+        self.feet.forget_all_but(0)
+        self._periods.clear()
+        self._gauge_s = 0.0
+        self.break_off()
 
     def _judge_rhythm(self, cycle: Cycle) -> None:
         period = cycle.period_s
@@ -194,7 +210,8 @@ class CycleReader:
         middle = (rays[:, RIGHT_HIP, 0] + rays[:, LEFT_HIP, 0]) / 2
         travel = max(_travel(rays[:, FEET[side][1], 0] - middle) for side in ("left", "right"))
         cycle.rear_view = not travel / self._recent.leg_now > REAR_VIEW_TRAVEL
-        if (cycle.rear_view and np.nanmean(hips < 0) > 0.3) or _feet_belong_to_other_knees(rays):
+        crossed = not cycle.by_pelvis and _feet_belong_to_other_knees(rays)
+        if (cycle.rear_view and np.nanmean(hips < 0) > 0.3) or crossed:
             cycle.reasons.append(Reason.SWAPPED_SIDES)
 
     def _heights(self, rows: slice) -> Floats:
@@ -207,7 +224,8 @@ class CycleReader:
         period = cycle.period_s
         rows = self._recent.between(cycle.end_anchor_s - 0.2 * period, cycle.end_anchor_s + 0.2 * period)
         phase = (self._recent.t_s(rows) - cycle.end_anchor_s) / period
-        late, _, _ = self.feet.shift(phase, self._heights(rows), period, COLUMNS["left"] + COLUMNS["right"], 0.02)
+        columns = [PELVIS] if cycle.by_pelvis else COLUMNS["left"] + COLUMNS["right"]
+        late, _, _ = self.feet.shift(phase, self._heights(rows), period, columns, 0.02)
         late = float(np.clip(late, -0.05, 0.05))
         # The model was learnt from the anchors: without a hold on the crossings themselves both would drift together.
         self._gauge_s += GAUGE_GAIN * (late - self._gauge_s)
@@ -224,7 +242,7 @@ class CycleReader:
     def _time_events(self, cycle: Cycle) -> Iterator[None]:
         left, right = self.footing["left"], self.footing["right"]
         rough_m = float(np.fmax.reduce(self._fit().sigma[COLUMNS["left"][:3] + COLUMNS["right"][:3]], initial=0.0))
-        rough_s = ROUGH_S_PER_M * max(rough_m - ROUGH_FROM_M, 0.0)
+        rough_s = 0.0 if cycle.by_pelvis else ROUGH_S_PER_M * max(rough_m - ROUGH_FROM_M, 0.0)
         cycle.doubt_s = float(np.hypot(max(left.doubt_s, right.doubt_s), rough_s))
         moved_s = abs(left.contact - self._contact_phase) * cycle.period_s
         if moved_s > CONTACT_MOVED_S:
@@ -266,7 +284,8 @@ class CycleReader:
             return None
         heights = self._heights(rows)
         phases = (self._recent.t_s(rows) - cycle.start_anchor_s) / period
-        late, sd, misfit = self.feet.shift(phases, heights, period, [*COLUMNS[side], PELVIS], EVENT_JITTER_S)
+        columns = [PELVIS] if cycle.by_pelvis else [*COLUMNS[side], PELVIS]
+        late, sd, misfit = self.feet.shift(phases, heights, period, columns, EVENT_JITTER_S)
         if misfit > MAX_EVENT_MISFIT_M:
             return None
         return GaitEvent(kind, side, t_s + float(np.clip(late, -0.04, 0.04)), sd)
@@ -295,7 +314,7 @@ def _feet_belong_to_other_knees(rays: Floats) -> bool:
     knees = rays[:, KNEES["left"], 1] - rays[:, KNEES["right"], 1]
     knees = np.roll(knees, -round(0.15 * len(knees)))
     both = np.isfinite(feet) & np.isfinite(knees)
-    if both.sum() < 8:
+    if both.sum() < 8 or not np.ptp(feet[both]) > 0:
         return False
     return bool(np.corrcoef(feet[both], knees[both])[0, 1] < 0)
 

@@ -36,6 +36,8 @@ ANGLES = ("obliquity", "rotation", "tilt")
 DROPS = ("pelvic_drop_peak_left_deg", "pelvic_drop_peak_right_deg", "pelvic_drop_left_deg", "pelvic_drop_right_deg")
 #: Frames before this are not scored: filters settle [s].
 SETTLE_S = 1.0
+#: Strides that begin before this are not counted: the kernel warms up [s].
+SETTLED_S = 3.0
 TRUTH_SD_DEG = 0.05
 
 
@@ -50,6 +52,18 @@ class AngleScore:
     rmse: float | None = None
     within: float | None = None
     sd: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StrideScore:
+    """Strides of one clip after the first three seconds: how many came out with status ``ok``, of how many true ones.
+
+    ``contact_s``: median error of initial contact and its sd, over both feet, against the nearest of the same foot.
+    """
+
+    ok: int
+    true: int
+    contact_s: tuple[float, float] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +83,7 @@ class ClipScore:
     ci95: dict[str, float] = field(default_factory=dict)
     asymmetry: float | None = None
     leak: float | None = None
+    strides: StrideScore | None = None
 
 
 def accuracy(config: Config, clips: Sequence[Path], *, as_json: bool) -> int:
@@ -145,13 +160,14 @@ def score_readings(
     """The scores of each estimator's readings (one a frame) on a clip whose truth is given frame by frame."""
     true = {angle: np.array(truth[f"{angle}_deg"][: len(t_s)]) for angle in ANGLES}
     settled = t_s >= t_s[0] + SETTLE_S
-    wanted = _drops(view, t_s, poses, [_true_reading(true, i) for i in range(len(t_s))])
+    told = _strides(view, t_s, poses, [_true_reading(true, i) for i in range(len(t_s))])
+    wanted, strides = _drops(told), score_strides(told, truth, float(t_s[0]), float(t_s[-1]))
     out = []
     for name, own in readings.items():
         said = {angle: np.array([getattr(r, f"{angle}_deg") for r in own]) for angle in ANGLES}
         sd = {angle: np.array([getattr(r, f"sd_{angle}_deg") for r in own]) for angle in ANGLES}
         angles = {a: score_angle(said[a][settled], true[a][settled], sd[a][settled]) for a in ANGLES}
-        got = _drops(view, t_s, poses, own)
+        got = _drops(_strides(view, t_s, poses, own))
         errors: dict[str, float | str] = {}
         ci95: dict[str, float] = {}
         for metric in DROPS if wanted else ():
@@ -163,7 +179,7 @@ def score_readings(
             else:
                 errors[metric], ci95[metric] = value[0] - right[0], value[1]
         leak = _leak(said["obliquity"][settled], true["rotation"][settled], true["obliquity"][settled])
-        out.append(ClipScore(clip, truth.get("sweep"), name, angles, errors, ci95, _asymmetry(errors), leak))
+        out.append(ClipScore(clip, truth.get("sweep"), name, angles, errors, ci95, _asymmetry(errors), leak, strides))
     return out
 
 
@@ -199,10 +215,32 @@ def _true_reading(true: dict[str, Floats], row: int) -> PelvisReading:
     return PelvisReading(obliquity, rotation, tilt, TRUTH_SD_DEG, TRUTH_SD_DEG, TRUTH_SD_DEG, "truth")
 
 
-def _drops(
-    view: View, t_s: Floats, poses: list[Pose], readings: list[PelvisReading]
-) -> dict[str, tuple[float, float] | str | None]:
-    """The drops of the last good stride with their ci95, or why there are none; empty where there was no stride."""
+def score_strides(told: Sequence[StrideMetrics], truth: dict[str, Any], start_s: float, end_s: float) -> StrideScore:
+    """What the kernel made of the pose's points on a clip, which may show the recorded run more than once."""
+    after_s, sides = start_s + SETTLED_S, ("left", "right")
+    if not truth.get("events"):
+        return StrideScore(len(told), 0, None)
+    runs = math.ceil((end_s - start_s) / truth["period_s"])
+    events = {side: np.asarray(truth["events"][f"{side}_contact_s"], float) for side in sides}
+    true = {
+        side: np.unique(
+            np.round(np.concatenate([at[at < truth["period_s"]] + i * truth["period_s"] for i in range(runs)]), 6)
+        )
+        for side, at in events.items()
+    }
+    kept = [s.stride for s in told if s.stride.start_s > after_s]
+    errors = [
+        float(at - true[side][np.abs(true[side] - at).argmin()])
+        for stride in kept
+        for side in sides
+        if (at := getattr(stride, f"{side}_contact_s")) is not None
+    ]
+    whole = int(((true["left"] > after_s) & (true["left"] < end_s - SETTLED_S / 3)).sum())
+    return StrideScore(len(kept), whole, (float(np.median(errors)), float(np.std(errors))) if errors else None)
+
+
+def _strides(view: View, t_s: Floats, poses: list[Pose], readings: list[PelvisReading]) -> list[StrideMetrics]:
+    """The good strides of the kernel."""
     session = Session(view)
     strides: list[StrideMetrics] = []
 
@@ -212,6 +250,11 @@ def _drops(
     for t, pose, reading in zip(t_s, poses, readings, strict=True):
         take(session.feed(Observation(float(t), pose, reading if pose.someone else None)))
     take(session.finish())
+    return strides
+
+
+def _drops(strides: Sequence[StrideMetrics]) -> dict[str, tuple[float, float] | str | None]:
+    """The drops of the last good stride with their ci95, or why there are none; empty where there was no stride."""
     if not strides:
         return {}
     last = strides[-1].metrics
@@ -241,6 +284,13 @@ def table(scores: Sequence[ClipScore]) -> str:
             cells = [_two(s.drops[name]) for name in DROPS]
             widest = max(s.ci95.values(), default=math.nan)
             lines.append("| " + " | ".join([s.clip, s.estimator, *cells, _two(s.asymmetry), _two(widest)]) + " |")
+    head = "| clip | strides ok | contact off by, median ± sd |"
+    lines += ["", "Strides of the kernel after 3 s, by the points of the pose model (ms)", "", head, _rule(head)]
+    for s in {s.clip: s for s in scores if s.strides is not None}.values():
+        count, off = s.strides, s.strides.contact_s if s.strides else None
+        if count is not None and count.true:
+            cells = [f"{count.ok} of {count.true}", f"{1e3 * off[0]:+.0f} ± {1e3 * off[1]:.0f}" if off else "-"]
+            lines.append("| " + " | ".join([s.clip, *cells]) + " |")
     head = "| clip | estimator | rotation gain | RMSE | within sd | tilt gain | RMSE | within sd |"
     lines += ["", "Rotation and tilt (degrees)", "", head, _rule(head)]
     for s in scores:

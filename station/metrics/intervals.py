@@ -145,6 +145,8 @@ def _reason(
 ) -> Reason | None:
     if frontal is not None and name in _NEEDS_REAR_VIEW:
         return frontal
+    if context.cycle.by_pelvis and name.startswith(_OF_THE_FEET):
+        return Reason.FEET_NOT_SEEN
     if name.endswith("_mm") and not context.caster.metric:
         return Reason.NOT_CALIBRATED
     if name in value and np.isfinite(value[name].value):
@@ -158,6 +160,12 @@ def _reason(
 _NEEDS_REAR_VIEW = frozenset(
     (*PELVIC, *ANGLES_3D, *FRONTAL, *PER_SIDE_TIMING, *(f"{name}_{unit}" for name in LENGTHS for unit in ("hw", "mm")))
 )
+
+
+#: What a pelvis that keeps the time in place of the feet cannot tell.
+_OF_THE_FEET = (
+    "step_time", "contact_time", "flight_time", "duty_factor", "symmetry_time", "step_width", "heel_whip", "push_back",
+)  # fmt: skip
 
 
 def _timing_sd(strides: Sequence[Timing]) -> dict[str, float]:
