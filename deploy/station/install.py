@@ -10,6 +10,7 @@ import re
 import shutil
 import sys
 import tempfile
+import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -164,11 +165,6 @@ def _configuration(options: argparse.Namespace) -> Iterator[Step]:
     """Who this station is and whom it trusts. What a person has changed since is theirs."""
     config = options.prefix / parts.CONFIG
     camera = _camera(options.camera)
-    update = f"""
-[update]
-source = {json.dumps(options.source)}
-root = "/{parts.ROOT_METADATA}"
-"""
     text = f"""\
 # Every key: docs/configuration.md. After a change: sudo systemctl restart station station-web
 [station]
@@ -180,11 +176,26 @@ source = {json.dumps(camera)}
 
 [mqtt]
 host = "127.0.0.1"
-{update}"""
+
+[update]
+source = {json.dumps(options.source)}
+root = "/{parts.ROOT_METADATA}"
+"""
     there = config.read_text(encoding="utf-8") if config.is_file() else None
-    whole = text if there is None else there if "[update]" in there else there + update
+    whole = text if there is None else _completed(there, text)
     yield Step(str(config), lambda: whole != there, lambda: parts.put(config, whole.encode()))
     yield _file(options.prefix / parts.ROOT_METADATA, options.root.read_bytes())
+
+
+def _completed(there: str, text: str) -> str:
+    """A configuration that is there, with the tables it lacks (systemd/install writes few); what it says stays."""
+    try:
+        said = tomllib.loads(there)
+    except tomllib.TOMLDecodeError as error:
+        raise InstallError(f"/{parts.CONFIG}: {error}; mend it, or move it away", 2) from None
+    blocks = {block.split("]", 1)[0]: block for block in text.split("\n[")[1:]}
+    added = "".join(f"\n[{block.rstrip()}\n" for table, block in blocks.items() if table not in said)
+    return there + added
 
 
 def _camera(wanted: str) -> str:
@@ -282,6 +293,8 @@ def _release(options: argparse.Namespace) -> Iterator[Step]:
         lambda: not (current / "manifest.json").is_file(),
         lambda: _first_release(options),
     )
+    built = current.parent / "releases/source"
+    yield Step(f"without {built} (of systemd/install)", built.exists, lambda: shutil.rmtree(built))
 
 
 def _first_release(options: argparse.Namespace) -> None:

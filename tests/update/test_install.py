@@ -119,6 +119,17 @@ def test_one_command_makes_a_station_and_the_second_changes_nothing(repository: 
     assert without_time(tree(image)) == before
 
 
+def test_a_station_built_from_a_clone_becomes_one_of_the_same_version(repository: Publisher, tmp_path: Path) -> None:
+    image = tmp_path / "image"
+    built = image / "var/lib/hipline/releases/source"
+    (built / "venv/bin").mkdir(parents=True)
+    (image / "var/lib/hipline/current").symlink_to("releases/source")
+    done = install(repository, image)
+    assert done.returncode == 0, done.stderr
+    assert Layout(image / "var/lib/hipline").active() == "1.0.0"
+    assert not built.exists()
+
+
 def test_the_configuration_is_one_that_the_station_reads_and_a_person_may_change(
     repository: Publisher, tmp_path: Path
 ) -> None:
@@ -130,6 +141,12 @@ def test_the_configuration_is_one_that_the_station_reads_and_a_person_may_change
     config = load(file)
     assert (config.station.name, config.update.source) == ("by-hand", str(repository.place))
     assert config.update.root == Path("/etc/station/update-root.json")
+    assert config.mqtt.host == "127.0.0.1"
+    file.write_text('[camera]\nheight_m = 1.1\n[mqtt]\nhost = "127.0.0.1"\n')  # as systemd/install leaves it: no name
+    assert install(repository, image).returncode == 0
+    config = load(file)
+    assert (config.station.gym, config.station.name, config.camera.height_m) == ("north", "tm-07", 1.1)
+    assert config.update.source == str(repository.place)
     file.write_text(file.read_text() + "[web]\nport = 8090\n")
     assert install(repository, image).returncode == 0
     assert load(file).web.port == 8090
