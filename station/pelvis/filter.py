@@ -38,9 +38,11 @@ OFFSET_SHARE, SPAN_SHARE, SLIP_SHARE, FRAME_SHARE = 0.46, 0.06, 0.28, 0.20
 SLIP_TAU_S, BIAS_TAU_S = 0.35, 2.0
 #: Bias of the gyroscope [deg/s].
 BIAS_SD_DPS = 1.5
-#: Share by which the gyroscope may show a swing too small, and too large: waist seen, waist covered (then it follows
-#: cloth); and the share of a rate that differs from frame to frame.
-RATE_SEEN, RATE_COVERED, FLICKER = Fault(0.40, 0.08), Fault(0.50, 0.12), 0.10
+#: Share by which the gyroscope may show a swing too small, and too large: waist seen, waist covered.
+RATE_SEEN, RATE_COVERED = Fault(0.40, 0.08), Fault(0.50, 0.12)
+#: Over a covered waist it follows cloth: the share of a rate that differs from frame to frame, seen and covered, and by
+#: how many times more a covered one scatters than the gyroscope says.
+FLICKER, COVERED_FLICKER, COVERED_TIMES = 0.10, 0.50, 2.0
 #: The model may draw a swing too small by this share at least, whatever sd it gives itself.
 LEVEL_SMALL = 0.50
 #: The share of the turn in what the gyroscope says of itself: an error of size, which is settled here over many frames.
@@ -89,6 +91,7 @@ class LevelFilter:
         self._p: Floats = np.diag([SWING_SD_DEG**2, MEAN_SD_DEG**2, 0.0, BIAS_SD_DPS**2])
         self._agreement = Agreement()
         self._misfits = 0
+        self._seen = 0.5
         self._level_sd = math.nan
         self._sizes = Sizes(1.0, 1.0, RATE_COVERED.small, 1.0)
         self.doubt = 1.0
@@ -99,7 +102,10 @@ class LevelFilter:
         return self._sizes.sd * abs(float(self._x[SWING]))
 
     def feed(self, t_s: float, level: Belief, rate: Belief, waist: float = math.nan) -> Belief:
-        """Obliquity [deg] now, from this frame's level [deg] and rate [deg/s]; ``waist`` 0..1: how well it is seen."""
+        """Obliquity [deg] now, from this frame's level [deg] and rate [deg/s].
+
+        ``waist`` 0..1: how well it is seen; NaN: as last.
+        """
         if not 0.0 < t_s - self._t_s <= FORGET_AFTER_S:
             self.reset()
             dt = 0.0
@@ -123,7 +129,7 @@ class LevelFilter:
             fits = turning and not 0 < self._misfits < QUARREL_FRAMES
             self._take_level(level, dt)
         if fits:
-            self._agreement.hear(dt, level.value, rate.value, _scatter_dps(rate))
+            self._agreement.hear(dt, level.value, rate.value, self._scatter_dps(rate))
         else:
             self._agreement.miss()
         self._rest(dt)
@@ -146,7 +152,9 @@ class LevelFilter:
 
     def _settle(self, level: Belief, waist: float, *, turning: bool) -> None:
         """How large the errors of this frame may be, and how large each witness draws the swing."""
-        seen = min(max(waist, 0.0), 1.0) if math.isfinite(waist) else 0.5
+        if math.isfinite(waist):
+            self._seen = min(max(waist, 0.0), 1.0)
+        seen = self._seen
         fault = Fault(
             RATE_COVERED.small + (RATE_SEEN.small - RATE_COVERED.small) * seen,
             RATE_COVERED.large + (RATE_SEEN.large - RATE_COVERED.large) * seen,
@@ -185,13 +193,19 @@ class LevelFilter:
         self._x = self._x.copy()
         self._x[SWING] += stretched * turn * dt
         self._p = step @ self._p @ step.T
-        self._p[SWING, SWING] += (_scatter_dps(rate) * dt) ** 2 * self.doubt
+        self._p[SWING, SWING] += (self._scatter_dps(rate) * dt) ** 2 * self.doubt
 
     def _drift(self, dt: float) -> None:
         """Nobody saw how the pelvis moved."""
         self._p = self._p.copy()
         room = max(SWING_SD_DEG**2 - self._p[SWING, SWING], 0.0)
         self._p[SWING, SWING] += min(2.0 * (UNSEEN_RATE_DPS * dt) ** 2, room)
+
+    def _scatter_dps(self, rate: Belief) -> float:
+        """Sd of a rate from frame to frame [deg/s]."""
+        covered = 1.0 - self._seen
+        own = math.sqrt(max(rate.sd**2 - (RATE_SHARE * rate.value) ** 2, 0.0)) * (1.0 + covered * (COVERED_TIMES - 1.0))
+        return math.hypot(own, (FLICKER + covered * (COVERED_FLICKER - FLICKER)) * rate.value)
 
     # -- witnesses ---------------------------------------------------------------------------------------------------
 
@@ -240,9 +254,3 @@ class LevelFilter:
         if not math.isnan(self._level_sd):
             variance += OFFSET_SHARE * self._level_sd**2
         return Belief(float(self._x[SWING] + self._x[MEAN]), math.sqrt(max(variance, 1e-6)))
-
-
-def _scatter_dps(rate: Belief) -> float:
-    """Sd of a rate from frame to frame [deg/s]."""
-    own = math.sqrt(max(rate.sd**2 - (RATE_SHARE * rate.value) ** 2, 0.0))
-    return math.hypot(own, FLICKER * rate.value)

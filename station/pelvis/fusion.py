@@ -6,13 +6,15 @@ import math
 from dataclasses import replace
 
 from station.geometry import RayCaster
-from station.pelvis.filter import Belief, LevelFilter
+from station.pelvis.filter import MEAN_SD_DEG, SWING_SD_DEG, Belief, LevelFilter
 from station.pelvis.frames import USUAL_SD_DEG, Angles, Sightline
 from station.types import KEYPOINT_INDEX, PelvisLevel, PelvisRate, PelvisReading, Pose
 
 #: An sd this wide says no more than that it is a runner: not known. Obliquity, rotation, tilt [deg]. A swing unsure in
 #: its size alone is seen all the same: that part of its sd is told but does not count here.
 BLIND_SD_DEG = (4.0, USUAL_SD_DEG[1], USUAL_SD_DEG[2])
+#: A word of the model vaguer than what is known of runners beforehand is none [deg].
+VAGUE_SD_DEG = math.hypot(MEAN_SD_DEG, SWING_SD_DEG / math.sqrt(2))
 _UNKNOWN = Angles((math.nan,) * 3, (math.nan,) * 3)
 
 
@@ -79,7 +81,7 @@ def _angles(level: PelvisLevel | None) -> Angles:
 
 def _worth_hearing(seen: Angles) -> Belief:
     """The model's obliquity; a word that says no more than that it is a runner would only spoil the gyroscope's."""
-    vague = seen.sd_deg[0] > BLIND_SD_DEG[0]
+    vague = seen.sd_deg[0] > VAGUE_SD_DEG
     return Belief(math.nan, math.inf) if vague else Belief(seen.deg[0], seen.sd_deg[0])
 
 

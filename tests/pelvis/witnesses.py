@@ -13,7 +13,7 @@ from station.lab.rotations import arc, pelvis_rotation
 from station.pelvis import PelvisFusion, filter
 from station.types import KEYPOINT_INDEX, Floats, Mount, PelvisLevel, PelvisRate, PelvisReading, Pose, View
 
-NOWHERE = PelvisLevel(math.nan, math.nan, math.nan, math.inf, math.inf, math.inf, waist=0.0)
+NOWHERE = PelvisLevel(math.nan, math.nan, math.nan, math.inf, math.inf, math.inf)
 LOST = PelvisRate(math.nan, math.inf)
 
 
