@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,18 +19,23 @@ _EVERY_S = 30.0
 
 
 class Stalls:
-    """How long the garbage collector held the process up, in milliseconds; a context for :data:`gc.callbacks`."""
+    """How long the garbage collector held the process up, in milliseconds; a context for :data:`gc.callbacks`.
 
-    def __init__(self) -> None:
+    With :func:`time.thread_time` for ``clock`` what others did meanwhile does not count.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         self.longest_ms = 0.0
-        self._since_s = 0.0
+        self.count = 0
+        self._clock, self._since_s = clock, 0.0
 
     def __call__(self, phase: str, _info: dict[str, int]) -> None:
         """Called by the collector before and after."""
         if phase == "start":
-            self._since_s = time.perf_counter()
+            self._since_s = self._clock()
         else:
-            self.longest_ms = max(self.longest_ms, 1000 * (time.perf_counter() - self._since_s))
+            self.count += 1
+            self.longest_ms = max(self.longest_ms, 1000 * (self._clock() - self._since_s))
 
     def __enter__(self) -> Stalls:
         gc.callbacks.append(self)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import ipaddress
-import logging
 import signal
 import socket
 import subprocess
@@ -19,7 +18,6 @@ from station.broker import PrivateBroker, start_child, stop_child
 from station.camera import BUNDLED_CLIP, Camera, open_camera
 from station.config import Config, WebConfig, state_dir
 from station.engine.chores import Chore, Chores, update_check
-from station.engine.journal import Journal
 from station.engine.loop import Engine, Inbox
 from station.engine.observer import Observer, load_pose
 from station.engine.outlet import Outlet
@@ -27,43 +25,18 @@ from station.engine.pelvis import PelvisEstimator, load_pelvis, verified
 from station.engine.reload import session_settings
 from station.engine.updates import UpdateNews, report_file
 from station.engine.version import version
+from station.engine.words import say, spoken
 from station.errors import BrokerError, CameraError, ConfigError, HiplineError
 from station.outbox import Outbox
 from station.publish import Link, Publisher
 from station.session import Session
 from station.wire.topics import STATUS, discovery_topic
 
-log = logging.getLogger(__name__)
 _LOOK_EVERY_S = 0.1
 _RUNNING = "running  Ctrl-C stops everything"
 #: A page that dies is started again, at most this often.
 _WEB_RESTART_S = 10.0
 _OTHER_PORTS = range(8081, 8100)
-
-
-def say(line: str) -> None:
-    """A progress line of ``station run``."""
-    print(line, flush=True)
-    log.info("%s", line)
-
-
-@contextlib.contextmanager
-def _logging() -> Iterator[Journal]:
-    """Log lines go to standard error, where systemd keeps them, and into the journal of the setup page."""
-    journal = Journal()
-    plain = logging.StreamHandler()
-    plain.setLevel(logging.WARNING)
-    root = logging.getLogger()
-    level = root.level
-    root.setLevel(logging.INFO)
-    for handler in (journal, plain):
-        root.addHandler(handler)
-    try:
-        yield journal
-    finally:
-        root.setLevel(level)
-        for handler in (journal, plain):
-            root.removeHandler(handler)
 
 
 def run(
@@ -82,7 +55,7 @@ def run(
     """
     with contextlib.ExitStack() as stack:
         stack.enter_context(_only_one(state_dir()))
-        journal = stack.enter_context(_logging())
+        journal = stack.enter_context(spoken())
         pose = load_pose(config, say)
         say(f"pose     BlazePose {config.pose.model}, {config.pose.threads} threads")
         broker = _broker(config, stack)
