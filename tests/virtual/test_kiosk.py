@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -78,6 +79,16 @@ def test_the_page_fills_the_screen_without_a_pointer(screen: Container) -> None:
     screen.run(f"{_WAYLAND} wlrctl pointer move 700 500")
     with_pointer, without = picture(screen, cursor=True), picture(screen)
     assert np.array_equal(with_pointer, without)
+
+
+def test_the_screen_is_never_blanked(screen: Container) -> None:
+    """Nobody touches anything for longer than the shortest blanking that anybody sets: a minute."""
+    time.sleep(75)
+    assert "Enabled: yes" in screen.run(f"{_WAYLAND} wlr-randr")
+    assert shows_the_page(screen)
+    # blanking is a client's doing under Wayland (swayidle, a desktop): here the browser is the only one
+    own = screen.run("ps -u station-kiosk -o comm=").split()
+    assert {name for name in own if not name.startswith(("chrom", "cat"))} <= {"cage", "Xwayland"}
 
 
 def test_the_browser_stays_in_its_unit_and_its_bounds(screen: Container) -> None:
