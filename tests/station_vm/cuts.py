@@ -139,10 +139,13 @@ def is_well(found: Mapping[str, Any]) -> bool:
 
 
 def moments(states: list[dict[str, Any]], count: int, seed: int) -> Iterator[float]:
-    """Moments of the update, drawn at random: one from each of ``count`` equal parts, in random order."""
+    """Moments of the update, drawn at random: one from each of ``count`` equal parts, in random order.
+
+    None is before the first saved state: there the update is being started.
+    """
     chance = random.Random(seed)
-    end_s = states[-1]["at_s"]
-    drawn = [end_s * (part + chance.random()) / count for part in range(count)]
+    first_s, end_s = states[0]["at_s"], states[-1]["at_s"]
+    drawn = [max(first_s, end_s * (part + chance.random()) / count) for part in range(count)]
     chance.shuffle(drawn)
     yield from drawn
 
