@@ -249,6 +249,8 @@ def _add_bench(commands: _Commands[argparse.ArgumentParser], common: argparse.Ar
     )
     command.add_argument("--pages", type=int, default=1, help="delivery: how many pages watch (default 1)")
     command.add_argument("--busy", type=int, default=0, help="delivery: processes that use the processor beside it")
+    command.add_argument("--pace", type=float, metavar="FPS", help="delivery: play the clip as if it had so many fps")
+    command.add_argument("--hinder", action="store_true", help="delivery: a broker that stutters and a slow disk")
     command.add_argument("--json", action="store_true", help="machine-readable")
     command.set_defaults(run=_bench)
 
@@ -274,6 +276,8 @@ def _bench(arguments: argparse.Namespace) -> int:
         delivery_s=arguments.delivery,
         pages=arguments.pages,
         busy=arguments.busy,
+        fps=arguments.pace,
+        hinder=arguments.hinder,
     )
 
 

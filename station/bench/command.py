@@ -20,17 +20,20 @@ def bench(
     delivery_s: float = 0.0,
     pages: int = 1,
     busy: int = 0,
+    fps: float | None = None,
+    hinder: bool = False,
 ) -> int:
     """Measure on ``count`` frames, as fast as they go; p50, p95, p99 of each stage in ms; returns the exit code.
 
     ``every_variant``: also every model on every number of threads, with the configuration they suggest. Instead of
     that: ``soak_minutes`` at the pace of the source; ``mediapipe_python`` (an interpreter that has MediaPipe) compares;
-    ``delivery_s`` seconds of the whole station, with ``pages`` that watch and ``busy`` processes that are in the way.
+    ``delivery_s`` seconds of the whole station, with ``pages`` that watch and ``busy`` processes that are in the way,
+    the clip at the pace of ``fps`` and, with ``hinder``, broker and disk slow.
     """
     if soak_minutes > 0:
         found, text = soak.measure(config, soak_minutes), soak.table
     elif delivery_s > 0:
-        found, text = delivery.measure(config, delivery_s, pages, busy), delivery.table
+        found, text = delivery.measure(config, delivery_s, pages, busy, fps=fps, hinder=hinder), delivery.table
     elif mediapipe_python is not None:
         found, text = compare.measure(config, count, mediapipe_python), compare.table
     else:

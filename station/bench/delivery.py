@@ -10,6 +10,8 @@ import contextlib
 import http.client
 import json
 import multiprocessing
+import os
+import signal
 import sys
 import tempfile
 import threading
@@ -22,6 +24,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import paho.mqtt.client as mqtt
+from av.video.frame import VideoFrame
 from paho.mqtt.enums import CallbackAPIVersion
 
 from station.bench.soak import Stalls
@@ -33,21 +36,35 @@ from station.engine.loop import Engine
 from station.engine.observer import Observer, load_pose
 from station.engine.outlet import Outlet
 from station.engine.pelvis import load_pelvis
+from station.engine.reload import session_settings
 from station.engine.run import Page
 from station.health import rss_mb
 from station.outbox import Outbox
+from station.outbox.store import Store
 from station.publish import Link, Publisher
 from station.session import Session
-from station.types import Frame
+from station.types import Frame, Mount
 from station.wire import topics
 
+#: A hindered broker is stopped for so long, so often; a hindered disk takes so long over each write [s].
+BROKER_STOPS_S, BROKER_EVERY_S, DISK_TAKES_S = 0.2, 1.0, 0.1
 #: What happens before is not counted: processes start, caches fill [s].
 SETTLE_S = 5.0
 _PAGE_UP_S = 60.0
 
 
 class Tapped(VideoFile):
-    """A live clip that remembers when each frame was given out."""
+    """A live clip that remembers when each frame was given out; ``fps`` plays it at another pace than its own."""
+
+    def __init__(self, path: Path, mount: Mount | None = None, fps: float | None = None) -> None:
+        super().__init__(path, mount, live=True)
+        self.exposed_s: dict[float, float] = {}  # monotonic time by sensor time, to the millisecond
+        self._slower = 1.0
+        if fps is not None:
+            self._slower = self._view.fps / fps
+            self._view = replace(self._view, fps=fps)
+            if self._promised_s is not None:
+                self._promised_s *= self._slower
 
     def read(self) -> Frame | None:
         """As :meth:`VideoFile.read`."""
@@ -56,11 +73,37 @@ class Tapped(VideoFile):
             self.exposed_s[round(frame.t_s, 3)] = time.monotonic()
         return frame
 
-    @property
-    def exposed_s(self) -> dict[float, float]:
-        """Monotonic time by sensor time, to the millisecond."""
-        times: dict[float, float] = self.__dict__.setdefault("_exposed_s", {})
-        return times
+    def _time_s(self, decoded: VideoFrame) -> float:
+        return self._offset_s + (super()._time_s(decoded) - self._offset_s) * self._slower
+
+
+class SlowDisk(Store):
+    """An outbox on a disk that takes its time over every write."""
+
+    def write(self, *args: Any, **more: Any) -> None:
+        """As :meth:`Store.write`, later."""
+        time.sleep(DISK_TAKES_S)
+        super().write(*args, **more)
+
+
+@contextlib.contextmanager
+def _slow(broker: PrivateBroker) -> Iterator[None]:
+    """The broker's process is stopped for a while, again and again."""
+    over = threading.Event()
+
+    def stutter() -> None:
+        while not over.wait(BROKER_EVERY_S - BROKER_STOPS_S):
+            os.kill(broker.pid, signal.SIGSTOP)
+            over.wait(BROKER_STOPS_S)
+            os.kill(broker.pid, signal.SIGCONT)
+
+    thread = threading.Thread(target=stutter, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 class Heard:
@@ -69,6 +112,7 @@ class Heard:
     def __init__(self) -> None:
         self.live: list[tuple[float, float]] = []
         self.strides: list[tuple[float, float]] = []
+        self.cues: list[tuple[float, float]] = []
 
     def message(self, kind: str, body: bytes | bytearray | str) -> None:
         """A message that has just arrived."""
@@ -80,39 +124,56 @@ class Heard:
             self.live.append((float(payload["t"]), now_s))
         elif kind == topics.STRIDE:
             self.strides.append((float(payload["end_s"]), now_s))
+        elif kind == topics.CUE:
+            self.cues.append((float(payload["t"]), now_s))
 
 
-def measure(config: Config, seconds: float, pages: int, busy: int) -> dict[str, Any]:
-    """Milliseconds from exposure to a page and to a subscriber, and from a stride's end to both (p50, p95, p99).
+def measure(
+    config: Config, seconds: float, pages: int, busy: int, *, fps: float | None = None, hinder: bool = False
+) -> dict[str, Any]:
+    """Milliseconds from exposure to a page and to a subscriber, and from stride's end and cue to both (p50, p95, p99).
 
-    ``pages`` watch at the same time; ``busy`` processes do nothing but use the processor.
+    ``pages`` watch at the same time; ``busy`` processes do nothing but use the processor; ``fps`` plays the clip at
+    another pace; with ``hinder`` broker and disk are slow (:data:`BROKER_STOPS_S` and what stands beside it).
     """
+    load_before = os.getloadavg()[0]
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hipline-bench-")))
         for _ in range(busy):
             stack.enter_context(_burning())
         broker = stack.enter_context(PrivateBroker(folder / "broker"))
-        camera = Tapped(source_of(config), config.camera.mount, live=True)
+        camera = Tapped(source_of(config), config.camera.mount, fps)
         pose, pelvis = load_pose(config, _say), load_pelvis(config, camera.view)
         at_broker = ("--set", f"mqtt.host={broker.host}", "--set", f"mqtt.port={broker.port}")
         page = Page(replace(config, mqtt=replace(config.mqtt, host=broker.host, port=broker.port)), at_broker)
         page.start()
         stack.callback(page.stop)
-        outbox = Outbox(folder / "outbox.db")
+        outbox = Outbox(folder / "outbox.db", store=SlowDisk if hinder else Store)
         stack.callback(outbox.close)
         publisher = Publisher(Link(broker.host, broker.port, config.topic_root), outbox, version="bench")
         stack.callback(publisher.close)
         outlet = Outlet(publisher, camera.view, config.station.name, live=True)
         observer = Observer(pose, camera.view, pelvis)
-        engine = Engine(camera, observer, Session(camera.view), publisher, outlet, tick=page.look_after, say=_say)
+        engine = Engine(
+            camera,
+            observer,
+            Session(camera.view, session_settings(config)),
+            publisher,
+            outlet,
+            tick=page.look_after,
+            say=_say,
+        )
         subscribed, shown = Heard(), [Heard() for _ in range(pages)]
         stack.callback(_subscriber(config, broker, subscribed).disconnect)
         publisher.start()
         for heard in shown:
             threading.Thread(target=_watch, args=(page.url, heard), daemon=True).start()
         threading.Timer(seconds + SETTLE_S, engine.stop).start()
-        stalls = stack.enter_context(Stalls())
+        stalls = stack.enter_context(Stalls(time.thread_time))
+        if hinder:
+            stack.enter_context(_slow(broker))
         engine.run()
+        lost = {kind: count for kind, count in outbox.stats().lost.items() if count}
         frame_ms = [observer.pose_times.percentiles(50, 95, 99), observer.pelvis_times.percentiles(50, 95, 99)]
     seen = [heard for heard in shown if heard.live]
     late = {
@@ -120,10 +181,13 @@ def measure(config: Config, seconds: float, pages: int, busy: int) -> dict[str, 
         "exposure to page": _late_ms(camera.exposed_s, [one for heard in seen for one in heard.live]),
         "stride end to subscriber": _late_ms(camera.exposed_s, subscribed.strides),
         "stride end to page": _late_ms(camera.exposed_s, [one for heard in seen for one in heard.strides]),
+        "cue to subscriber": _late_ms(camera.exposed_s, subscribed.cues),
+        "cue to page": _late_ms(camera.exposed_s, [one for heard in seen for one in heard.cues]),
     }
     return {
         "source": camera.name, "seconds": seconds, "pages": pages, "pages_served": len(seen), "busy": busy,
-        "frames": engine.frames, "dropped": engine.frames_lost, "rss_mb": rss_mb(),
+        "hindered": hinder, "load": [round(load_before, 1), round(os.getloadavg()[0], 1)], "records_lost": lost,
+        "fps": camera.view.fps, "frames": engine.frames, "dropped": engine.frames_lost, "rss_mb": rss_mb(),
         "gc_longest_ms": round(stalls.longest_ms, 2), "pose_ms": frame_ms[0], "pelvis_ms": frame_ms[1], "ms": late,
     }  # fmt: skip
 
@@ -197,8 +261,11 @@ def _say(line: str) -> None:
 def table(report: dict[str, Any]) -> str:
     """The delivery for people."""
     head = "{source}: {frames} frames, {dropped} dropped, in {seconds:g} s; {pages_served} of {pages} pages served, "
-    head += "{busy} busy processes beside; {rss_mb} MB, longest garbage collection {gc_longest_ms} ms"
-    lines = [head.format(**report), f"{'ms':28}{'p50':>9}{'p95':>9}{'p99':>9}{'of':>8}"]
+    head += (
+        "{busy} busy processes beside{slow}; {rss_mb} MB, longest garbage collection {gc_longest_ms} ms; load {load}"
+    )
+    slow = ", broker and disk slow" if report["hindered"] else ""
+    lines = [head.format(slow=slow, **report), f"{'ms':28}{'p50':>9}{'p95':>9}{'p99':>9}{'of':>8}"]
     rows = {"pose": report["pose_ms"], "pelvis": report["pelvis_ms"]} | report["ms"]
     for name, values in rows.items():
         if values is None:

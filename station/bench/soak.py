@@ -53,7 +53,7 @@ def measure(config: Config, minutes: float) -> dict[str, Any]:
     gc.collect()
     gc.freeze()  # as the engine does
     began_s = sampled_s = time.monotonic()
-    with Stalls() as stalls:
+    with Stalls(time.thread_time) as stalls:
         while (now_s := time.monotonic()) - began_s < 60 * minutes:
             frame = video.read()
             if frame is None:
@@ -95,5 +95,7 @@ def table(report: dict[str, Any]) -> str:
              "".join(f"{name:>9}" for name in names)]  # fmt: skip
     for one in report["samples"]:
         lines.append("".join(f"{'–' if one.get(name) is None else one[name]:>9}" for name in names))
-    lines.append(f"drift per hour: {report['drift_per_hour']}; longest garbage collection {report['gc_longest_ms']} ms")
+    lines.append(
+        f"drift per hour: {report['drift_per_hour']}; longest garbage collection {report['gc_longest_ms']} ms of CPU"
+    )
     return "\n".join(lines)

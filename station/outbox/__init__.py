@@ -74,7 +74,8 @@ class OutboxStats:
 class Outbox:
     """Opens the file at ``path`` (``None``: in memory only) and starts its thread. No method but ``close`` waits.
 
-    ``monotonic`` and ``wall`` are the clocks, in seconds; ``keep_s`` maps each kind to its age bound.
+    ``monotonic`` and ``wall`` are the clocks, in seconds; ``keep_s`` maps each kind to its age bound; ``store`` opens
+    the file.
     """
 
     def __init__(
@@ -85,7 +86,9 @@ class Outbox:
         keep_s: Mapping[str, float] = KEEP_S,
         monotonic: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
+        store: Callable[[str], Store] = Store,
     ) -> None:
+        self._open_store = store
         self._path = None if path is None else Path(path)
         self._max_rows = max_rows
         self._keep_s = keep_s
@@ -274,7 +277,7 @@ class Outbox:
         try:
             if path is not None:
                 path.parent.mkdir(parents=True, exist_ok=True)
-            self._store = Store(":memory:" if path is None else str(path))
+            self._store = self._open_store(":memory:" if path is None else str(path))
             store = self._store
             self._last_id = max(self._last_id, store.last_id())
             if not self._acquainted:
