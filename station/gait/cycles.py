@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from station.gait.events import FootEvents, bounced, deepest_fall, locate, velocities
-from station.gait.feet import COLUMNS, EVENT_JITTER_S, EVENT_WINDOW_S, PELVIS, FeetModel, heights_m
+from station.gait.feet import COLUMNS, EVENT_JITTER_S, EVENT_WINDOW_S, FOOT_LEADS_KNEE, PELVIS, FeetModel, heights_m
 from station.gait.recent import FEET, KNEES, LEFT_HIP, RIGHT_HIP, Recent
 from station.harmonics import Fit
 from station.types import Floats, GaitEvent, Reason, Side
@@ -151,7 +151,7 @@ class CycleReader:
         cycle.fall = deepest_fall(speeds, cycle.period_s)
         self.footing = {
             side: bounced(self._fit(), side, cycle.period_s)
-            if cycle.by_pelvis
+            if cycle.by_pelvis and self._fit().known(PELVIS)
             else locate(self._fit(), side, cycle.period_s, speeds, self._recent.steepness)
             for side in ("left", "right")
         }
@@ -273,7 +273,7 @@ class CycleReader:
         cycle.start_s, cycle.end_s = cycle.events["left_contact"].t_s, cycle.events["end"].t_s
         self._judge_gait(cycle)
         period = cycle.end_s - cycle.start_s
-        cycle.lift = self.feet.lift(left.contact)
+        cycle.lift = self.feet.lift(left.contact, by_knees=cycle.by_pelvis)
         self.rhythm = Rhythm(cycle.end_s, period, (cycle.events["right_contact"].t_s - cycle.start_s) / period)
 
     def _event(self, cycle: Cycle, kind: Literal["contact", "off"], side: Side, phase: float) -> GaitEvent | None:
@@ -304,7 +304,7 @@ class CycleReader:
 
 
 def _feet_belong_to_other_knees(rays: Floats) -> bool:
-    """Whether the left foot rises when the right knee does: a foot leads its knee by about 0.15 cycles.
+    """Whether the left foot rises when the right knee does: a foot leads its knee (``FOOT_LEADS_KNEE``).
 
     Over one cycle the correlation of the two height differences at that lag is 0.8 and more in real runners; below
     zero the labels of feet and knees disagree.
@@ -312,7 +312,7 @@ def _feet_belong_to_other_knees(rays: Floats) -> bool:
     left, right = (_either(*(rays[:, row, 1] for row in FEET[side][:2])) for side in ("left", "right"))
     feet = left - right
     knees = rays[:, KNEES["left"], 1] - rays[:, KNEES["right"], 1]
-    knees = np.roll(knees, -round(0.15 * len(knees)))
+    knees = np.roll(knees, -round(FOOT_LEADS_KNEE * len(knees)))
     both = np.isfinite(feet) & np.isfinite(knees)
     if both.sum() < 8 or not np.ptp(feet[both]) > 0:
         return False

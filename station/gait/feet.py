@@ -19,6 +19,8 @@ WINDOW = 20
 HEEL, ANKLE, TOE, KNEE = range(4)
 COLUMNS: dict[Side, list[int]] = {"left": [0, 1, 2, 3], "right": [4, 5, 6, 7]}
 PELVIS = 8
+#: A foot rises this much before its knee [cycles].
+FOOT_LEADS_KNEE = 0.15
 #: Prior size of the curves [m] and of the jitter of one event against the whole cycle [s].
 AMPLITUDE_M = 0.15
 EVENT_JITTER_S = 0.008
@@ -70,11 +72,18 @@ class FeetModel:
         """Renew the curves."""
         self.fit = self._pool.solve()
 
-    def lift(self, contact: float) -> Floats:
-        """Height of the left foot above the right one [m] at 100 phases from ``contact`` (a phase of the model) on."""
+    def lift(self, contact: float, *, by_knees: bool = False) -> Floats:
+        """Height of the left foot above the right one [m] at 100 phases from ``contact`` (a phase of the model) on.
+
+        ``by_knees``: of the knees instead, as much later as feet lead them; for feet that are not seen well enough.
+        """
         assert self.fit is not None
+        phase = contact + np.arange(100) / 100
+        if by_knees:
+            left, right = (self.fit.coef[COLUMNS[side][KNEE]] for side in ("left", "right"))
+            return np.asarray(basis(phase + FOOT_LEADS_KNEE, HARMONICS) @ (left - right))
         left, right = (self._sole(side) for side in ("left", "right"))
-        return np.asarray(basis(contact + np.arange(100) / 100, HARMONICS) @ (left - right))
+        return np.asarray(basis(phase, HARMONICS) @ (left - right))
 
     def _sole(self, side: Side) -> Floats:
         """Coefficients of heel and ankle together, or of the one that is known."""

@@ -6,7 +6,7 @@ fixed time after initial contact (three recorded runners: 25 to 34 ms). So a sin
 of their height tells when steps were taken, and the swing of knees and feet at half that rate which leg it was.
 
 The feet are asked first: where they are seen they tell more. They are taken for badly seen when their own steps come at
-no fixed place of the bounce.
+no fixed place of the bounce, and from beside the runner, where one leg hides the other.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class Pacer:
             self._since_s = t_s
         if t_s - self._looked_s >= LOOK_EVERY_S:
             self._looked_s, self.looked = t_s, True
-            bounce = None if self._signal.from_side else self._look(t_s)
+            bounce = self._look(t_s)
             stale = self._bounce is None or t_s - self._bounce.fall_s > STALE_S
             if bounce is not None or stale or not self.by_pelvis:
                 self._bounce = bounce
@@ -129,7 +129,8 @@ class Pacer:
         off_s = cmath.phase(place) / (_TWO_PI * self._bounce.hz) + LEVEL_BEFORE_FALL_S
         again = int(self.by_pelvis)
         kept = (
-            abs(len(steps) / wanted - 1.0) <= STEPS_MISSED
+            not self._signal.from_side
+            and abs(len(steps) / wanted - 1.0) <= STEPS_MISSED
             and abs(place) >= ONE_PLACE[again]
             and abs(off_s) <= RIGHT_PLACE_S[again]
         )
@@ -137,7 +138,8 @@ class Pacer:
             self._so_since_s, self._proven = math.inf, self._proven or (kept and len(steps) >= FIRST_STEPS)
             return
         self._so_since_s = min(self._so_since_s, t_s)
-        if t_s - self._so_since_s >= (FOUND_S if kept else LOST_S if self._proven else 0.0):
+        patience_s = FOUND_S if kept else LOST_S if self._proven and not self._signal.from_side else 0.0
+        if t_s - self._so_since_s >= patience_s:
             self.by_pelvis, self._told, self._so_since_s = not kept, None, math.inf
 
     def _by_bounce(self, t_s: float) -> Anchor | None:
