@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -54,6 +55,7 @@ def _run(arguments: argparse.Namespace) -> int:
         from station.calibrate.target import print_target
 
         print_target(arguments.target, arguments.paper, arguments.sheets)
+        print(f"calibrate: {arguments.target}: print it at 100 %, its ruler must measure 100 mm", file=sys.stderr)
         return 0
     config = load(arguments.config, arguments.overrides)
     if arguments.from_runner:
