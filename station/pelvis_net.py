@@ -29,6 +29,9 @@ PRIOR_DEG = ((0.0, 7.0), (0.0, 11.2), (4.6, 9.5))
 #: A picture that leaves more of the prior's variance than this has told nothing of the angle.
 _MOST_LEFT = 0.75
 
+#: Pictures over which the net's sense of left and right is averaged, and how many it takes to believe half of it.
+_MIRROR_PAIRS, _MIRROR_DOUBT = 30, 4
+
 #: The crop is as wide as 0.62 m of the runner, which is this many times her trunk (mid-hips to mid-shoulders) as the
 #: pose model sees it, and its middle is a little above the hips. Trunk ratio on 25 rendered runners: 1.23, sd 5.6 %.
 _SIDE_IN_TRUNKS, _ABOVE_HIPS = 1.23 * INPUT_PX / 128, 0.05 * 128 / INPUT_PX
@@ -47,6 +50,7 @@ class PelvisNet:
     def __init__(self, model: Model) -> None:
         self._model, self._cropper = model, Cropper(INPUT_PX, replicate=True)
         self._side_px = math.nan
+        self._mirror = Mirror()
         self.sha256 = model.sha256
 
     @classmethod
@@ -60,9 +64,12 @@ class PelvisNet:
         if region is None:
             return None
         crop = self._cropper.crop(frame, region)
-        self._model.run(crop[np.newaxis], 1 / 127.5, -1.0)
+        mirrored = self._mirror.turn()
+        self._model.run((crop[:, ::-1] if mirrored else crop)[np.newaxis], 1 / 127.5, -1.0)
         angles, sd, hips, waist = decode(self._model.output(len(OUTPUTS)).ravel())
-        angles, sd = without_prior(angles, sd)
+        if mirrored:
+            angles, hips = [-angles[0], -angles[1], angles[2]], hips[::-1] * (-1.0, 1.0)
+        angles, sd = without_prior(self._mirror.centred(angles), sd)
         left, right = region.to_picture((hips + 1) * (INPUT_PX / 2) - 0.5, INPUT_PX).tolist()
         return PelvisLevel(
             *(angles[0], angles[1], angles[2], sd[0], sd[1], sd[2]),
@@ -78,12 +85,44 @@ class PelvisNet:
         side_px = _SIDE_IN_TRUNKS * math.hypot(x - (c_x + d_x) / 2, y - (c_y + d_y) / 2)
         if not pose.someone:
             self._side_px = math.nan
+            self._mirror = Mirror()
         if math.isfinite(side_px):
             known = math.isfinite(self._side_px)
             self._side_px = _SIZE_MEMORY * self._side_px + (1 - _SIZE_MEMORY) * side_px if known else side_px
         if not (math.isfinite(x + y) and self._side_px >= 1):
             return None
         return Region(x, y - _ABOVE_HIPS * self._side_px, self._side_px)
+
+
+class Mirror:
+    """Shows the net every second picture in a mirror, and takes out what it sees differently there.
+
+    The pelvis does not know which way the picture was turned; the net half does: light from one side, a pattern, what
+    it happened to learn. That part changes its sign from picture to picture, so it stands out from every motion, and a
+    second of them tells it at no cost. It is taken out of both.
+    """
+
+    def __init__(self) -> None:
+        self._mirrored = False
+        self._before: list[float] | None = None
+        self._half = [0.0, 0.0, 0.0]
+        self._pairs = 0
+
+    def turn(self) -> bool:
+        """Whether the next picture is to be shown mirrored."""
+        self._mirrored = not self._mirrored
+        return self._mirrored
+
+    def centred(self, angles_deg: list[float]) -> list[float]:
+        """The angles of the picture shown last, in its own sense, without what the mirror changes."""
+        sign = 0.5 if self._mirrored else -0.5
+        if self._before is not None:
+            self._pairs = min(self._pairs + 1, _MIRROR_PAIRS)
+            steps = [sign * (now - before) for now, before in zip(angles_deg, self._before, strict=True)]
+            self._half = [h + (step - h) / self._pairs for h, step in zip(self._half, steps, strict=True)]
+        self._before = angles_deg
+        believed = 2 * sign * self._pairs / (self._pairs + _MIRROR_DOUBT)
+        return [angle - believed * half for angle, half in zip(angles_deg, self._half, strict=True)]
 
 
 def model_path() -> Path:

@@ -4,18 +4,30 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
 from station.camera import BUNDLED_CLIP, frames
 from station.camera.video import VideoFile
 from station.models.build import build
-from station.pelvis_net import INPUT_PX, OUTPUTS, PRIOR_DEG, SCALE_DEG, PelvisNet, decode, model_path, without_prior
+from station.pelvis_net import (
+    INPUT_PX,
+    OUTPUTS,
+    PRIOR_DEG,
+    SCALE_DEG,
+    Mirror,
+    PelvisNet,
+    decode,
+    model_path,
+    without_prior,
+)
 from station.pose import PoseEstimator
-from station.types import KEYPOINT_INDEX, Frame, Mount, Pose
+from station.types import KEYPOINT_INDEX, KEYPOINTS, Frame, Mount, Pose
 
 
 @pytest.fixture(scope="module")
@@ -130,3 +142,35 @@ def test_the_model_is_small_and_takes_the_crop(net: PelvisNet) -> None:
     assert model_path().stat().st_size <= 1_000_000
     assert net._model.inputs[0].shape == (1, INPUT_PX, INPUT_PX, 3)
     assert Path(model_path()).with_suffix(".md").is_file(), "a model without its card"
+
+
+def test_what_the_mirror_changes_is_taken_out_and_motion_stays() -> None:
+    mirror, t_s = Mirror(), np.arange(0, 6, 1 / 30)
+    true = 5 * np.sin(2 * np.pi * 1.4 * t_s) + 2 * np.sin(2 * np.pi * 2.8 * t_s) - 1.0
+    askew = 3.0  # the net's own sense of left and right: the same answer, whichever way the picture was turned
+    said = []
+    for angle in true:
+        own = angle - askew if mirror.turn() else angle + askew
+        said.append(mirror.centred([own, own, own])[0])
+    error = np.array(said) - true
+    assert abs(error[60:].mean()) < 0.1
+    assert np.sqrt((error[60:] ** 2).mean()) < 0.5
+    assert np.abs(error).max() <= askew + 0.5  # never worse than without
+
+
+def _in_a_mirror(frame: Frame, pose: Pose) -> tuple[Frame, Pose]:
+    other = [KEYPOINT_INDEX[n.replace("left", "x").replace("right", "left").replace("x", "right")] for n in KEYPOINTS]
+    xy = pose.xy_px[other] * (-1.0, 1.0) + (frame.size_px[0] - 1.0, 0.0)
+    picture = cv2.cvtColor(frame.image, cv2.COLOR_YUV2BGR_I420)
+    return replace(frame, image=np.ascontiguousarray(picture[:, ::-1]), layout="bgr"), Pose(xy, pose.score[other])
+
+
+def test_a_runner_and_her_mirror_image_are_read_alike(clip: list[tuple[Frame, Pose]]) -> None:
+    assert clip[0][0].layout == "yuv420"
+    angles = []
+    for pictures in (clip, [_in_a_mirror(*seen) for seen in clip]):
+        net = PelvisNet.load(threads=2)
+        said = [level for seen in pictures if (level := net.read(*seen)) is not None][20:]
+        angles.append(np.array([(level.obliquity_deg, level.rotation_deg, level.tilt_deg) for level in said]))
+    plain, mirrored = angles[0].mean(axis=0), angles[1].mean(axis=0) * (-1.0, -1.0, 1.0)
+    assert np.abs(plain - mirrored) == pytest.approx(0.0, abs=0.5)
