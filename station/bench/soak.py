@@ -29,6 +29,10 @@ class Stalls:
         self.count = 0
         self._clock, self._since_s = clock, 0.0
 
+    def forget(self) -> None:
+        """What was so far does not count: the engine collects once before it begins."""
+        self.longest_ms, self.count = 0.0, 0
+
     def __call__(self, phase: str, _info: dict[str, int]) -> None:
         """Called by the collector before and after."""
         if phase == "start":
