@@ -25,7 +25,7 @@ HELP = """\
 Bring a signed release to single stations over ssh, or onto a stick.
 
   deploy/push REPO 1.4.0 pi@tm-07.local pi@tm-08.local
-  deploy/push REPO 1.4.0 --stick /media/stick          then, at the station: station update apply --source /media/stick
+  deploy/push REPO 1.4.0 --stick /media/stick          then, there: sudo station update apply --source /media/stick
 
 The stations get the same signed files as from a web server, check them in the same way, and go through the same
 staging, probation and rollback; only the rings are overruled, because you name the release. What a station has is not

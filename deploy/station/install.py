@@ -123,6 +123,7 @@ def _machine(options: argparse.Namespace) -> Iterator[Step]:
         )
     for name, place in parts.DROP_INS.items():
         yield _file(prefix / place, (parts.SOURCE / "systemd" / name).read_bytes())
+    yield _file(prefix / parts.COMMAND, (parts.SOURCE / "systemd/station").read_bytes(), 0o755)
     root = [] if prefix == Path("/") else [f"--root={prefix}"]
     yield Step(
         f"accounts {', '.join(parts.USERS)}",

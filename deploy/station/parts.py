@@ -35,6 +35,8 @@ DROP_INS = {
     "system.conf.d/hipline.conf": "etc/systemd/system.conf.d/hipline.conf",
     "mosquitto.service.d/hipline.conf": "etc/systemd/system/mosquitto.service.d/hipline.conf",
 }
+#: The command, for people: as its services see the world.
+COMMAND = "usr/local/bin/station"
 USERS = ("station", "station-web", "station-kiosk")
 UNITS = "etc/systemd/system"
 CONFIG = "etc/station/station.toml"

@@ -56,7 +56,14 @@ def _steps(options: argparse.Namespace, units: Sequence[str]) -> Iterator[Step]:
     folder = prefix / parts.UNITS
     places = [folder / unit for unit in units]
     places += [wants / unit for wants in sorted(folder.glob("*.wants")) for unit in units]
-    names = [*parts.DROP_INS.values(), parts.BROKER_CONFIG, parts.BROKER_CA, "usr/local/lib/hipline", parts.RELEASES]
+    names = [
+        *parts.DROP_INS.values(),
+        parts.COMMAND,
+        parts.BROKER_CONFIG,
+        parts.BROKER_CA,
+        "usr/local/lib/hipline",
+        parts.RELEASES,
+    ]
     places += [prefix / name for name in (*names, *(_DATA if options.purge else ()))]
     for place in places:
         yield Step(

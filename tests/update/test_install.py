@@ -100,6 +100,11 @@ def test_one_command_makes_a_station_and_the_second_changes_nothing(repository: 
     layout = Layout(image / "var/lib/hipline")
     assert layout.active() == "1.0.0"
     assert journals.load(layout) == Journal()
+    command = image / "usr/local/bin/station"
+    assert (command.read_bytes(), command.stat().st_mode & 0o777) == (
+        (REPOSITORY / "systemd/station").read_bytes(),
+        0o755,
+    )
     accounts = (image / "etc/passwd").read_text()
     assert "station:" in accounts
     assert "station-web:" in accounts
