@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
+import resource
 import sys
+import time
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -159,17 +162,31 @@ def test_a_slow_broker_and_disk_delay_what_is_said_and_nothing_else(
     )
 
 
+def spent_s() -> tuple[float, float]:
+    """CPU seconds that the whole machine has used, other machines on the same iron included, and our own of them."""
+    user, nice, system, _idle, _wait, irq, softirq, steal = map(int, Path("/proc/stat").read_text().split()[1:9])
+    times = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    own_s = sum(one.ru_utime + one.ru_stime for one in times)
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK"), own_s
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_no_frame_is_dropped_at_60_fps_where_inference_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The whole station at the shipped configuration, real models, a paced clip. A machine that is busy with other
-    things cannot show it: where one frame in a hundred takes longer than there is time, the test says so and ends.
+    """The whole station at the shipped configuration, real models, a paced clip.
+
+    A machine that does other things meanwhile cannot show it, nor one too slow: then the test says so and ends.
     """
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    began_s, (all_before_s, own_before_s) = time.monotonic(), spent_s()
     report = delivery.measure(load(None, ["web.port=18433"]), 20.0, pages=1, busy=0, fps=60.0)
-    assert report["fps"] == 60.0
+    took_s, (all_s, own_s) = time.monotonic() - began_s, spent_s()
+    others = (all_s - all_before_s - (own_s - own_before_s)) / took_s / (os.cpu_count() or 1)
     at_most_ms = report["pose_ms"]["p99"] + report["pelvis_ms"]["p99"]
-    if at_most_ms > 0.8 * 1000 / 60:
-        pytest.skip(f"inference does not fit here now: {at_most_ms:.1f} ms at p99, load {report['load']}")
-    assert report["frames"] > 1000
+    assert report["fps"] == 60.0
+    assert report["frames"] + report["dropped"] > 1000
+    if report["dropped"] and others > 0.05:
+        pytest.skip(f"others used {others:.0%} of the processors: {report['dropped']} of {report['frames']} dropped")
+    if report["dropped"] and at_most_ms > 0.8 * 1000 / 60:
+        pytest.skip(f"inference does not fit on this machine: {at_most_ms:.1f} ms at p99")
     assert report["dropped"] == 0
