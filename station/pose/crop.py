@@ -60,8 +60,8 @@ class Cropper:
         width, height = frame.size_px
         self._warp(frame.image[:height], matrix, self._luma, _BLACK_YUV[0])
         # A chroma sample sits amid four pixels, so its coordinate is (x - 0.5) / 2, in picture and crop alike.
-        coarse = matrix.copy()
-        coarse[:, 2] = (matrix[:, :2].sum(axis=1) * 0.5 + matrix[:, 2] - 0.5) / 2
+        (a, b, x), (c, d, y) = matrix.tolist()
+        coarse = np.array([[a, b, (0.5 * (a + b) + x - 0.5) / 2], [c, d, (0.5 * (c + d) + y - 0.5) / 2]])
         planes = frame.image[height:].reshape(2, height // 2, width // 2)
         for plane, out, black in zip(planes, self._chroma, _BLACK_YUV[1:], strict=True):
             self._warp(plane, coarse, out, black)
