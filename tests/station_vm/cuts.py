@@ -103,14 +103,14 @@ def cut(place: Place, states: list[dict[str, Any]], at_s: float) -> dict[str, An
     machine = place.start()
     try:
         found["after"] = step_of(machine)
-        found.update(_look(machine))
+        found.update(look(machine))
         found["cpu_s"] = round(machine.cpu_s)
     finally:
         machine.cut()
     return found
 
 
-def _look(machine: Machine) -> Mapping[str, Any]:
+def look(machine: Machine) -> Mapping[str, Any]:
     """Wait until it serves; which release that is, and whether all of it is there."""
     seen: dict[str, Any] = {}
 

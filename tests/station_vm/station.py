@@ -19,7 +19,9 @@ from . import clips, image
 from .image import say
 from .machine import Machine, MachineError, until
 
-OLD, NEW = "90.0.0", "90.1.0"
+#: The last one crashes; a repository of its own on the stick offers it.
+OLD, NEW, BAD = "90.0.0", "90.1.0", "90.2.0"
+REPOSITORIES = "/media/stick/repository", "/media/stick/bad"
 TARGET = Target("linux-aarch64", "3.13")
 _TREE = ("station", "systemd", "locks", "deploy", "pyproject.toml", "README.md", "LICENSE")
 #: A picture costs the emulated processor half a second; nobody steps on the belt by himself, or updates would wait.
@@ -104,14 +106,16 @@ def _complete(found: Place) -> Place:
 
 
 def _releases(found: Place) -> None:
-    say("two releases of this commit, signed, and the stick that carries them")
+    say("releases of this commit, signed, and the stick that carries them")
     work, content = found.folder / "work", found.folder / "stick"
     for folder in (work, content):
         folder.mkdir()
     releases = Releases(work, None, Publisher(work), TARGET)
     for version in (OLD, NEW):
         releases.publish(version)
-    (work / "repository").rename(content / "repository")
+    shutil.copytree(work / "repository", content / "repository")
+    releases.publish(BAD, crash=True)
+    (work / "repository").rename(content / "bad")
     put_tree(content / "hipline")
     write_stick(content, found.stick)
     for folder in (work, content):
@@ -142,7 +146,7 @@ def _install(found: Place) -> None:
         machine.run("mount -o ro /dev/vdb /media/stick")
         machine.put("/etc/station/station.toml", _CONFIG)
         machine.put_bytes("/usr/share/hipline-test/clip.mp4", clips.lighter(every=10))
-        repository = "/media/stick/repository"
+        repository = REPOSITORIES[0]
         command = (
             f"/media/stick/hipline/deploy/install --gym north --name tm-07 --version {OLD} "
             f"--source {repository} --root {repository}/metadata/1.root.json"
