@@ -162,6 +162,8 @@ def test_birth_and_newest_state_at_every_connect(mosquitto: Mosquitto, station: 
     station.publisher.say("state", {"state": "summary", "session": None, "since": None, "prompt": None})
     mosquitto.start()  # nothing was saved: a broker that remembers nothing
     eventually(lambda: station.publisher.stats().connects == 2)
+    # who listened before hears it as it comes; only then is it the broker's to keep for the next
+    eventually(lambda: any(said.connection == 2 and said.json["state"] == "summary" for said in first.on("/state")))
     second = listen(mosquitto.port, name="second")
     eventually(lambda: second.on("/state") and second.on("/status"))
     assert second.on("/state")[0].retained
