@@ -62,6 +62,7 @@ class Session:
         self._up_s: float | None = None
         self._due: deque[Cycle] = deque()
         self._job: Iterator[tuple[GaitEvent, ...] | StrideMetrics | None] | None = None
+        self._measuring = False  # the job has come to the meter
         self._person_s: float | None = None
         self._now_s = -math.inf
         self._interval_s = 1.0 / view.fps
@@ -193,7 +194,7 @@ class Session:
         self._meter.reset()
         self._recent.clear_scale()
         self._due.clear()
-        self._job = None
+        self._job, self._measuring = None, False
         self._end = None
         self._stability = None
         self._down_s = self._up_s = None
@@ -204,6 +205,8 @@ class Session:
             out.extend(self._close_books())
         if change.begins:
             self._profile = profile or self.settings.profile
+            if self._measuring:  # a stride from before the session, of which the meter knows nothing any more
+                self._job, self._measuring = None, False
             self._meter.begin(self._profile)
             self._open_books()
             self._began_s = None if change.state is None else change.state.since_s
@@ -280,4 +283,6 @@ class Session:
             yield self._meter.rejected(cycle)
             return
         yield tuple(cycle.events[name] for name in ("left_contact", "left_off", "right_contact", "right_off"))
+        self._measuring = True
         yield from self._meter.measure(cycle)
+        self._measuring = False

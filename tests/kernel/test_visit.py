@@ -168,6 +168,18 @@ def test_feet_outside_the_picture_are_told_as_such() -> None:
     assert all("off_frame" in s.reasons for s in strides(said))
 
 
+def test_a_session_may_begin_on_any_frame() -> None:
+    view, frames = seen(PLAIN)
+    for at in range(600, 660):  # a stride and more: between any two slices of the work on it
+        session = Session(view)
+        said = [out for f in frames[:at] for out in session.feed(f)]
+        said = list(session.start(frames[at].t_s))
+        said += [out for f in frames[at : at + 240] for out in session.feed(f)]
+        told = good(said)
+        assert told[0].pooled == 1
+        assert [s.stride.seq for s in strides(said)] == list(range(1, len(strides(said)) + 1))
+
+
 def test_who_runs_on_after_a_stop_is_not_measured_until_he_left() -> None:
     view, frames = seen(PLAIN)
     session, said = Session(view), list[Output]()
