@@ -61,8 +61,13 @@ def bound_to_us(kill_signal: int = signal.SIGTERM) -> Callable[[], None]:
     return bind
 
 
-def start_child(command: Sequence[str], *, output: int | None = None) -> subprocess.Popen[bytes]:
-    """Start a child that ends with us and does not hear the terminal's Ctrl-C: we stop it, in our order."""
+def start_child(
+    command: Sequence[str], *, output: int | None = None, at_our_death: int = signal.SIGTERM
+) -> subprocess.Popen[bytes]:
+    """Start a child that ends with us and does not hear the terminal's Ctrl-C: we stop it, in our order.
+
+    ``at_our_death`` is the signal it gets when we end without stopping it.
+    """
     # only we speak to systemd: mosquitto would call the station ready
     env = {name: value for name, value in os.environ.items() if name not in ("NOTIFY_SOCKET", "WATCHDOG_USEC")}
     return subprocess.Popen(
@@ -72,7 +77,7 @@ def start_child(command: Sequence[str], *, output: int | None = None) -> subproc
         stderr=output,
         env=env,
         start_new_session=True,
-        preexec_fn=bound_to_us(),  # noqa: PLW1509 (called before there are threads; the stdlib has no other way)
+        preexec_fn=bound_to_us(at_our_death),  # noqa: PLW1509 (called before there are threads; the stdlib has no other way)
     )
 
 

@@ -187,7 +187,7 @@ class Page:
         """Start the process; it comes up while the engine does."""
         self._started_s = time.monotonic()
         # its words are progress of ours, but not on the way of a program that reads our output
-        self._child = start_child(self._command, output=sys.stderr.fileno())
+        self._child = start_child(self._command, output=sys.stderr.fileno(), at_our_death=signal.SIGKILL)
 
     def stop(self) -> None:
         """Stop the process."""
