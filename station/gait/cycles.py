@@ -10,7 +10,16 @@ from typing import Literal
 import numpy as np
 
 from station.gait.events import FootEvents, bounced, deepest_fall, locate, velocities
-from station.gait.feet import COLUMNS, EVENT_JITTER_S, EVENT_WINDOW_S, FOOT_LEADS_KNEE, PELVIS, FeetModel, heights_m
+from station.gait.feet import (
+    COLUMNS,
+    EVENT_JITTER_S,
+    EVENT_WINDOW_S,
+    FOOT_LEADS_KNEE,
+    PELVIS,
+    FeetModel,
+    heights_m,
+    mean_seen,
+)
 from station.gait.recent import FEET, KNEES, LEFT_HIP, RIGHT_HIP, Recent
 from station.harmonics import Fit
 from station.types import Floats, GaitEvent, Reason, Side
@@ -309,7 +318,7 @@ def _feet_belong_to_other_knees(rays: Floats) -> bool:
     Over one cycle the correlation of the two height differences at that lag is 0.8 and more in real runners; below
     zero the labels of feet and knees disagree.
     """
-    left, right = (_either(*(rays[:, row, 1] for row in FEET[side][:2])) for side in ("left", "right"))
+    left, right = (mean_seen(*(rays[:, row, 1] for row in FEET[side][:2])) for side in ("left", "right"))
     feet = left - right
     knees = rays[:, KNEES["left"], 1] - rays[:, KNEES["right"], 1]
     knees = np.roll(knees, -round(FOOT_LEADS_KNEE * len(knees)))
@@ -317,11 +326,6 @@ def _feet_belong_to_other_knees(rays: Floats) -> bool:
     if both.sum() < 8 or not np.ptp(feet[both]) > 0:
         return False
     return bool(np.corrcoef(feet[both], knees[both])[0, 1] < 0)
-
-
-def _either(a: Floats, b: Floats) -> Floats:
-    """Mean of two coordinates, or the one that was seen."""
-    return np.where(np.isnan(a), b, np.where(np.isnan(b), a, (a + b) / 2))
 
 
 def _travel(x: Floats) -> float:

@@ -37,6 +37,11 @@ def heights_m(rays: Floats, leg_ray: Floats) -> Floats:
     return out
 
 
+def mean_seen(a: Floats, b: Floats) -> Floats:
+    """Mean of two coordinates, or of the one that was seen."""
+    return np.where(np.isnan(a), b, np.where(np.isnan(b), a, (a + b) / 2))
+
+
 class FeetModel:
     """Pooled height curves of feet, knees and pelvis over the phase between anchors."""
 
@@ -89,8 +94,7 @@ class FeetModel:
         """Coefficients of heel and ankle together, or of the one that is known."""
         assert self.fit is not None
         heel, ankle = self.fit.coef[COLUMNS[side][:2]]
-        sole: Floats = np.where(np.isnan(heel), ankle, np.where(np.isnan(ankle), heel, (heel + ankle) / 2))
-        return sole
+        return mean_seen(heel, ankle)
 
     def shift(
         self, phase: Floats, heights: Floats, period_s: float, columns: list[int], jitter_s: float

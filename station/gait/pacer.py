@@ -20,7 +20,7 @@ import numpy as np
 
 from station.gait.anchors import Anchor, AnchorDetector, SwingSignal
 from station.gait.events import FALL_AFTER_CONTACT_S
-from station.gait.feet import ANKLE, COLUMNS, HEEL, KNEE, PELVIS, heights_m
+from station.gait.feet import ANKLE, COLUMNS, HEEL, KNEE, PELVIS, heights_m, mean_seen
 from station.gait.recent import LEFT_HIP, RIGHT_HIP, Recent
 from station.types import Floats
 
@@ -188,7 +188,8 @@ class Pacer:
 def _turn(at: Floats, heights: Floats, hz: float) -> float | None:
     """Swing of left over right leg behind a left contact at zero [m]; ``None``: legs do not swing in turn."""
     left, right = (COLUMNS[side] for side in ("left", "right"))
-    feet = _mean_seen(heights[:, [left[HEEL], left[ANKLE]]]) - _mean_seen(heights[:, [right[HEEL], right[ANKLE]]])
+    left_foot, right_foot = (mean_seen(heights[:, side[HEEL]], heights[:, side[ANKLE]]) for side in (left, right))
+    feet = left_foot - right_foot
     knees = heights[:, left[KNEE]] - heights[:, right[KNEE]]
     turn, swings = 0.0, False
     for difference, times in ((feet, 1.0), (knees, KNEE_TIMES)):
@@ -203,12 +204,6 @@ def _turn(at: Floats, heights: Floats, hz: float) -> float | None:
         swings |= explained > LEAST_SWING_EXPLAINED and times * math.hypot(*wave) > LEAST_SWING_M
         turn -= times * float(wave[1])
     return turn if swings else None
-
-
-def _mean_seen(pair: Floats) -> Floats:
-    """Mean (n,) of two columns, or of the one that was seen."""
-    a, b = pair[:, 0], pair[:, 1]
-    return np.where(np.isnan(a), b, np.where(np.isnan(b), a, (a + b) / 2))
 
 
 def _detrended(at: Floats, y: Floats) -> Floats:
